@@ -1,0 +1,1 @@
+"""Protocols, pairs and published tables; the scripts beside them measure speed and draw pictures."""

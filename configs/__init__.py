@@ -1,0 +1,1 @@
+"""Experiment records: one YAML per training run."""

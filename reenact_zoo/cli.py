@@ -1,0 +1,404 @@
+"""The command line: thin wrappers that turn arguments into one library call and mistakes into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.core
+
+from reenact_zoo import __version__
+from reenact_zoo.registry import DATASETS, METHODS, METRICS, Registry
+from reenact_zoo.types import InputError
+
+
+class _Commands(typer.core.TyperGroup):
+    """Exit status 0 done, 1 a check failed or a bug, 2 the user's mistake, 130 interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what a user can mend becomes one line without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            _fail(str(error), 2)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"reenact-zoo: {message}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="reenact-zoo",
+    help="One-shot face reenactment: train, compare and use many methods through one interface.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make and inspect data.")
+weights_app = typer.Typer(no_args_is_help=True, help="Which weight files exist, which are at hand, and are they whole.")
+metrics_app = typer.Typer(no_args_is_help=True, help="What each metric measures, exactly.")
+app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
+app.add_typer(metrics_app, name="metrics")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, only results and errors.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first N pairs; the record is marked partial.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of the data set, for protocols that need one.")]
+
+
+class NoFace(StrEnum):
+    """What a frame without a face becomes."""
+
+    HOLD = "hold"
+    SKIP = "skip"
+    SOURCE = "source"
+    FAIL = "fail"
+
+
+def _example(command: str) -> str:
+    return f"Example: `reenact-zoo {command}`"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    # A pipe or a file gets the whole width of a table, never a wrapped one.
+    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "160")))
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        print(f"reenact_zoo {__version__}")
+        raise typer.Exit
+
+
+class Kind(StrEnum):
+    """What ``list`` can list."""
+
+    METHODS = "methods"
+    DATASETS = "datasets"
+    METRICS = "metrics"
+    PROTOCOLS = "protocols"
+    SUITES = "suites"
+
+
+@app.command("list", epilog=_example("list methods"))
+def list_things(
+    kind: Annotated[Kind | None, typer.Argument(help="Only one kind.")] = None,
+) -> None:
+    """What this installation knows: methods, datasets, metrics, protocols, suites."""
+    from reenact_zoo.evaluation import protocol
+
+    tables: dict[Kind, Callable[[], list[tuple[str, str]]]] = {
+        Kind.METHODS: lambda: _described(METHODS),
+        Kind.DATASETS: lambda: _described(DATASETS),
+        Kind.METRICS: lambda: [(n, METRICS.get(n).card.compares) for n in METRICS.names()],
+        Kind.PROTOCOLS: lambda: [(n, protocol.load_protocol(n).title) for n in protocol.protocol_names()],
+        Kind.SUITES: lambda: [(n, protocol.load_suite(n).title) for n in protocol.suite_names()],
+    }
+    for each in [kind] if kind else list(Kind):
+        _print_rows(each.value, tables[each]())
+
+
+def _described(registry: Registry[Any]) -> list[tuple[str, str]]:
+    rows = []
+    for name in registry.names():
+        cls = registry.get(name)
+        text = (cls.__doc__ or "").strip().splitlines()[0]
+        if getattr(cls, "trainable", True) is False:
+            text += "  (no training)"
+        rows.append((name, text))
+    return rows
+
+
+def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(escape(name), escape(text))
+    _console().print(table, "")
+
+
+@app.command(epilog=_example("train configs/train/example_synthetic.yaml max_updates=200 method.width=16"))
+def train(
+    config: Annotated[str, typer.Argument(help="YAML file, or the name of a packaged one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<config>/<time>.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Checkpoint or run folder to go on from, exactly where it stopped.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a method: TensorBoard scalars and pictures, checkpoints, exact resume."""
+    from reenact_zoo.config import load_train_config
+    from reenact_zoo.train.fit import fit
+
+    checkpoint = fit(load_train_config(config, overrides or []), out=out, resume=resume, quiet=quiet)
+    print(f"checkpoint: {checkpoint}")
+
+
+@app.command(epilog=_example("evaluate landmark_warp synthetic_cross_64 --out runs/eval"))
+def evaluate(
+    method: Annotated[str, typer.Argument(help="Registered method, or module:Class.")],
+    protocol: Annotated[str, typer.Argument(help="Protocol name or YAML file.")],
+    out: Annotated[Path, typer.Option(help="Folder for records.")] = Path("runs/evaluation"),
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the method; default: the bundled ones.")] = None,
+    root: Root = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Measure one method on one protocol; writes a record and its per-pair values."""
+    _benchmark([protocol], [method], out, {method: checkpoint} if checkpoint else {}, root, limit, device, quiet)
+
+
+@app.command(epilog=_example("benchmark clips --root my_videos --method landmark_warp --method copy_source"))
+def benchmark(
+    names: Annotated[list[str], typer.Argument(help="Suites or protocols, by name or YAML file.")],
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Method; repeat for several.")] = None,
+    checkpoint: Annotated[list[str] | None, typer.Option(help="method=path; repeat for several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for records and report; default reports/<names>.")] = None,
+    root: Root = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods side by side: a table here, and an HTML report whose path is printed."""
+    from reenact_zoo.evaluation.protocol import load_suite, suite_names
+
+    protocols: list[str] = []
+    methods = list(method or [])
+    for name in names:
+        if name in suite_names():
+            suite = load_suite(name)
+            protocols += suite.protocols
+            methods += [] if method else [m for m in suite.methods if m not in methods]
+        else:
+            protocols.append(name)
+    methods = methods or METHODS.names()
+    folder = out or Path("reports") / "-".join(Path(n).stem for n in names)
+    _benchmark(protocols, methods, folder, _checkpoints(checkpoint or []), root, limit, device, quiet)
+
+
+def _checkpoints(pairs: list[str]) -> dict[str, Path]:
+    found = {}
+    for pair in pairs:
+        method, _, path = pair.partition("=")
+        if not path:
+            raise InputError(f"--checkpoint takes method=path, got '{pair}'")
+        found[method] = Path(path)
+    return found
+
+
+def _benchmark(
+    protocols: list[str],
+    methods: list[str],
+    out: Path,
+    checkpoints: dict[str, Path],
+    root: Path | None,
+    limit: int | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    from reenact_zoo.evaluation.protocol import load_protocol
+    from reenact_zoo.evaluation.report import write_report
+    from reenact_zoo.evaluation.runner import run
+    from reenact_zoo.evaluation.table import build_table
+
+    loaded = [load_protocol(name) for name in protocols]
+    classes = {name: METHODS.get(name) for name in methods}  # a misspelt name fails before the first pair
+    records = [
+        run(
+            protocol,
+            name,
+            out=out,
+            root=root,
+            checkpoint=checkpoints.get(name),
+            device=device,
+            limit=limit,
+            progress=not quiet,
+        )
+        for protocol in loaded
+        for name in classes
+    ]
+    console = _console()
+    for protocol in loaded:
+        build_table([r for r in records if r.protocol == protocol.name]).print(console)
+    page = write_report(out)
+    console.print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
+
+
+@app.command(epilog=_example("animate --source face.png --driving clip.mp4 --out result.mp4"))
+def animate(
+    source: Annotated[Path, typer.Option("--source", "-s", help="Picture of the person to animate.")],
+    driving: Annotated[Path, typer.Option("--driving", "-d", help="Video, frame folder or picture that drives.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Video (.mp4), picture (.png) or folder of frames.")],
+    method: Annotated[str, typer.Option("--method", "-m", help="Registered method.")] = "landmark_warp",
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the method; default: the bundled ones.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Side of the square result in pixels.")] = None,
+    no_face: Annotated[NoFace, typer.Option(help="What a driving frame without a face becomes.")] = NoFace.HOLD,
+    face: Annotated[int | None, typer.Option(min=0, help="Which face, 0 = largest, where there are several.")] = None,
+    relative: Annotated[bool, typer.Option(help="Motion relative to the first driving frame.")] = False,
+    paste_back: Annotated[bool, typer.Option(help="Put the result back into the whole source picture.")] = False,
+    concat: Annotated[bool, typer.Option(help="Driving, source and result side by side.")] = False,
+    consent: Annotated[str, typer.Option(help="Consent of the person shown, in words; kept beside the result.")] = "",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Make the person in SOURCE perform the motion of DRIVING; keeps its exact frame rate and audio.
+
+    The result is marked as synthetic in its metadata and in a JSON file beside it.
+    """
+    from reenact_zoo.serving.animate import animate as run
+
+    result = run(
+        source,
+        driving,
+        out,
+        method=method,
+        checkpoint=checkpoint,
+        no_face=no_face.value,
+        face=face,
+        relative=relative,
+        paste_back=paste_back,
+        size=size,
+        concat=concat,
+        consent=consent,
+        device=device,
+        progress=not quiet,
+    )
+    if not quiet:
+        print(result.summary())
+
+
+class Format(StrEnum):
+    """Forms of a table."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+
+
+@app.command(epilog=_example("table reports/quickstart --format latex"))
+def table(
+    folder: Annotated[Path, typer.Argument(help="Folder of records.")],
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
+    form: Annotated[Format, typer.Option("--format", "-f")] = Format.TERMINAL,
+) -> None:
+    """Tables from records, nothing typed in."""
+    from reenact_zoo.evaluation.records import read_records
+    from reenact_zoo.evaluation.table import build_table
+
+    records = [r for r in read_records(folder) if protocol in (None, r.protocol)]
+    if not records:
+        raise InputError(f"no records of {protocol or 'any protocol'} in {folder}; run a benchmark first")
+    for name in dict.fromkeys(r.protocol for r in records):
+        built = build_table([r for r in records if r.protocol == name])
+        if form is Format.TERMINAL:
+            built.print(_console())
+        else:
+            print({Format.MARKDOWN: built.markdown, Format.CSV: built.csv, Format.LATEX: built.latex}[form]())
+
+
+@data_app.command("generate", epilog=_example("data generate --head ict --identities 8 --out my_heads"))
+def data_generate(
+    out: Annotated[Path, typer.Option(help="New folder for clips and annotations.")],
+    head: Annotated[str, typer.Option(help="Head model: ict or procedural.")] = "procedural",
+    identities: Annotated[int, typer.Option(min=1)] = 8,
+    clips: Annotated[int, typer.Option(min=1, help="Clips per identity.")] = 1,
+    frames: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 75,
+    size: Annotated[int, typer.Option(min=16, help="Side in pixels.")] = 256,
+    split: Annotated[str, typer.Option(help="train, val or test identities.")] = "train",
+    quiet: Quiet = False,
+) -> None:
+    """Render synthetic clips with landmarks, coefficients, parsing and mattes."""
+    from reenact_zoo.data.generate import generate
+
+    made = generate(
+        out,
+        head=head,
+        identities=identities,
+        clips=clips,
+        frames=frames,
+        image_size=size,
+        split=split,
+        progress=not quiet,
+    )
+    print(f"{made} clips in {out}")
+
+
+@weights_app.command("list", epilog=_example("weights list"))
+def weights_list() -> None:
+    """Every known weight file: at hand or not, licence, size."""
+    from reenact_zoo.weights.store import WeightStore
+
+    store = WeightStore()
+    rows = []
+    for name, entry in store.manifest.items():
+        state = "at hand" if store.available(name) else "missing"
+        rows.append((name, f"{state:8} {entry.size / 1e6:7.1f} MB  {entry.licence}  {entry.file}"))
+    _print_rows("weights", rows)
+
+
+@weights_app.command("path", epilog=_example("weights path mobilefacenet"))
+def weights_path(name: str) -> None:
+    """Where a weight file lies; says how to get it otherwise."""
+    from reenact_zoo.weights.store import WeightStore
+
+    print(WeightStore().path(name))
+
+
+@weights_app.command("verify", epilog=_example("weights verify"))
+def weights_verify() -> None:
+    """Read every file at hand again and compare its sha256; exit status 1 if one differs."""
+    from reenact_zoo.weights.store import WeightStore
+
+    rows = WeightStore().verify()
+    _print_rows("weights", [(name, "whole" if good else "DIFFERS from its sha256") for name, good in rows.items()])
+    if not all(rows.values()):
+        raise typer.Exit(1)
+
+
+@metrics_app.command("list", epilog=_example("metrics list"))
+def metrics_list() -> None:
+    """Every metric and whether it can be computed here."""
+    from reenact_zoo.faces.measure import FaceMeasurer
+
+    measurer = FaceMeasurer()
+    rows = []
+    for name in METRICS.names():
+        card = METRICS.get(name).card
+        lacking = [need for q in card.quantities if (need := measurer.missing(q))]
+        rows.append((name, card.compares + (f"  (unavailable: needs {'; '.join(lacking)})" if lacking else "")))
+    _print_rows("metrics", rows)
+
+
+@metrics_app.command("show", epilog=_example("metrics show nme"))
+def metrics_show(name: str) -> None:
+    """Print the card of a metric."""
+    from dataclasses import asdict
+
+    card = asdict(METRICS.get(name).card)
+    _print_rows(name, [(key, ", ".join(sorted(v)) if isinstance(v, frozenset) else str(v)) for key, v in card.items()])
+
+
+def main() -> None:
+    """Entry point of ``reenact-zoo``."""
+    app()
