@@ -1,4 +1,4 @@
-"""Only what setup.cfg cannot say: `find:` cannot be combined with the two packages that are mapped from the top level."""
+"""Only what setup.cfg cannot say: `find:` does not combine with the two packages mapped from the top level."""
 
 from setuptools import find_namespace_packages, setup
 

@@ -284,7 +284,9 @@ def animate(
         progress=not quiet,
     )
     if not quiet:
-        print(result.summary())
+        counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
+        rate = f"{result.frames_per_second:.1f} frames per second"
+        print(f"{result.out}: {result.num_frames} frames at {result.frame_rate} Hz ({counts}; {rate})")
 
 
 class Format(StrEnum):
@@ -347,13 +349,14 @@ def data_generate(
 @weights_app.command("list", epilog=_example("weights list"))
 def weights_list() -> None:
     """Every known weight file: at hand or not, licence, size."""
-    from reenact_zoo.weights.store import WeightStore
+    from reenact_zoo.weights.store import WeightStore, manifest
 
     store = WeightStore()
     rows = []
-    for name, entry in store.manifest.items():
+    for name, entry in manifest().items():
         state = "at hand" if store.available(name) else "missing"
-        rows.append((name, f"{state:8} {entry.size / 1e6:7.1f} MB  {entry.licence}  {entry.file}"))
+        size = f"{entry.size / 1e6:7.1f} MB" if entry.size else " " * 10
+        rows.append((name, f"{state:8} {size}  {entry.licence}  {entry.file}"))
     _print_rows("weights", rows)
 
 
@@ -368,9 +371,10 @@ def weights_path(name: str) -> None:
 @weights_app.command("verify", epilog=_example("weights verify"))
 def weights_verify() -> None:
     """Read every file at hand again and compare its sha256; exit status 1 if one differs."""
-    from reenact_zoo.weights.store import WeightStore
+    from reenact_zoo.weights.store import WeightStore, manifest
 
-    rows = WeightStore().verify()
+    store = WeightStore()
+    rows = {name: store.verify(name) for name in manifest() if store.available(name)}
     _print_rows("weights", [(name, "whole" if good else "DIFFERS from its sha256") for name, good in rows.items()])
     if not all(rows.values()):
         raise typer.Exit(1)

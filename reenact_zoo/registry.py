@@ -9,7 +9,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from reenact_zoo.types import InputError
 
@@ -69,7 +69,7 @@ class Registry(Generic[T]):
             module = importlib.import_module(f"{self.package}.{name}.module")
         base = self._load(self._base)
         own = [
-            cls
+            cast("type[T]", cls)
             for cls in vars(module).values()
             if inspect.isclass(cls)
             and issubclass(cls, base)
@@ -84,7 +84,7 @@ class Registry(Generic[T]):
         base = self._load(self._base)
         if not (inspect.isclass(cls) and issubclass(cls, base)):
             raise InputError(f"'{name}' is not a {self.kind}: it must be a subclass of {base.__name__}")
-        return cls
+        return cast("type[T]", cls)
 
     @staticmethod
     def _load(spec: str) -> Any:

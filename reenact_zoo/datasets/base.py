@@ -16,7 +16,7 @@ class FrameRef(NamedTuple):
     """One frame of one clip; written as "clip@index" in pair files."""
 
     clip: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
 
     def __str__(self) -> str:
         return f"{self.clip}@{self.index}"
@@ -75,7 +75,7 @@ class ClipDataset(ABC):
         by_name = self.__dict__.get("_clip_by_name")
         if by_name is None:
             by_name = self.__dict__["_clip_by_name"] = {clip.name: clip for clip in self.clips}
-        return by_name[name]  # type: ignore[no-any-return]
+        return by_name[name]
 
     def annotations(self, ref: FrameRef) -> dict[str, NDArray[Any]]:
         """Truth about a frame, under PairBatch names without prefix ("landmarks", "matte" …); {} where unknown."""

@@ -65,6 +65,8 @@ class PairMetric(Metric):
 
     card: ClassVar[MetricCard]
     full_state_update = False
+    total: Tensor
+    count: Tensor
 
     def __init__(self, measurer: Measurer | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -85,4 +87,5 @@ class PairMetric(Metric):
 
     def compute(self) -> Tensor:
         """Mean over the pairs that have a value; NaN where none has."""
-        return self.total / self.count
+        mean: Tensor = self.total / self.count
+        return mean

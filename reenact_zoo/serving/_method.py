@@ -1,0 +1,109 @@
+"""A method made ready to animate: the source encoded once, then one face after the other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reenact_zoo.faces.annotate import Annotator
+from reenact_zoo.faces.measure import FaceMeasurer
+from reenact_zoo.registry import METHODS
+from reenact_zoo.serving._framing import FaceCrop
+from reenact_zoo.types import InputError, PairBatch
+
+DEFAULT_SIZE = 256
+
+
+def load_method(name: str, checkpoint: Path | None, size: int | None, device: str) -> tuple[Any, int]:
+    """The method in eval mode on its device, and the side of its images in pixels.
+
+    Raises:
+        InputError: unknown name, no trained weights, or a checkpoint of another method or size.
+    """
+    cls = METHODS.get(name)
+    if checkpoint is not None:
+        method = cls.load(checkpoint, image_size=size)
+    elif cls.trainable:
+        raise InputError(f"method '{name}' has no weights of its own yet; train it, then give --checkpoint FILE")
+    else:
+        method = cls()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return method.to(device).eval(), size or getattr(method.config, "image_size", None) or DEFAULT_SIZE
+
+
+@contextlib.contextmanager
+def fitting_threads(method: Any) -> Iterator[None]:
+    """One PyTorch thread for methods without parameters, for as long as the context lasts.
+
+    Their operations are too small to share out, and threads that wait for each other while decoder and encoder want the
+    same two cores cost most of the speed (measured: 44 frames/s with one, 2 to 12 with two on a busy machine).
+    """
+    before = torch.get_num_threads()
+    if next(iter(method.parameters()), None) is None:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Animator:
+    """Reenacts one source with face after face.
+
+    Landmarks come from the tracker, which has just measured them in the full picture; every other annotation that the
+    method requires is estimated from the crop.
+
+    Args:
+        method: as from ``load_method``.
+        source: its face.
+        relative: give the method the first driving face as ``driving_reference``.
+    """
+
+    def __init__(self, method: Any, source: FaceCrop, relative: bool) -> None:
+        self._method, self._requires = method, method.requires
+        self._relative = relative or any(key.startswith("driving_reference") for key in self._requires)
+        self._reference: dict[str, Tensor] | None = None
+        self._annotator: Annotator | None = None
+        of_source = frozenset(key for key in self._requires if key.startswith("source_"))
+        self._of_driving = frozenset(key for key in self._requires if key.startswith("driving_"))
+        with torch.inference_mode():
+            self._state = method.encode_source(self._annotated(self._entries("source", source), of_source))
+
+    def reenact(self, driving: FaceCrop) -> NDArray[np.uint8] | None:
+        """(S, S, 3) RGB; None where the method could not make this frame."""
+        entries = self._entries("driving", driving)
+        if self._relative:
+            if self._reference is None:
+                self._reference = self._entries("driving_reference", driving)
+            entries |= self._reference
+        with torch.inference_mode():
+            batch = self._annotated(entries, self._of_driving)
+            reenacted = self._method.drive(self._state, batch).reenacted[0]
+        if not torch.isfinite(reenacted).all():
+            return None
+        pixels = reenacted.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0)
+        return pixels.contiguous().cpu().numpy()
+
+    def _entries(self, prefix: str, face: FaceCrop) -> dict[str, Tensor]:
+        device = self._method.device
+        image = torch.from_numpy(face.image).to(device).permute(2, 0, 1)[None].float().div_(255)
+        entries = {prefix: image}
+        if prefix == "driving_reference" or f"{prefix}_landmarks" in self._requires:
+            entries[f"{prefix}_landmarks"] = torch.from_numpy(face.landmarks)[None].to(device)
+        return entries
+
+    def _annotated(self, entries: dict[str, Tensor], requires: frozenset[str]) -> PairBatch:
+        batch = cast(PairBatch, entries)
+        if requires <= entries.keys():
+            return batch
+        if self._annotator is None:
+            self._annotator = Annotator(FaceMeasurer())
+        return self._annotator.fill(batch, requires)

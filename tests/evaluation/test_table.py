@@ -1,0 +1,158 @@
+"""Tables from records: ranks, refusals, and the four forms."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from reenact_zoo.evaluation.records import Conditions, MetricResult, Record
+from reenact_zoo.evaluation.table import ResultTable, build_table
+from reenact_zoo.types import InputError
+
+
+def card(name: str, higher: bool | None, **changes: Any) -> dict[str, Any]:
+    plain = {"name": name, "version": 1, "title": name.upper(), "unit": "", "higher_is_better": higher, "digits": 2}
+    return {**plain, "compares": "", "weights": {}, **changes}
+
+
+def record(method: str, l1: float | None = 0.5, cosine: float | None = 0.5, **changes: Any) -> Record:
+    metrics = {
+        "l1": MetricResult(card("l1", False), l1, 0.1, n=10) if l1 is not None else MetricResult(card("l1", False)),
+        "cosine": MetricResult(card("cosine", True, unit="%"), cosine, None, n=10, missing=2),
+        "size": MetricResult(card("size", None), 3.0, 1.0, n=10),
+        "lpips": MetricResult(card("lpips", False), unavailable="needs alex.pth (9 MB)"),
+    }
+    fields: dict[str, Any] = {
+        "method": method,
+        "config": {},
+        "weights": "",
+        "protocol": "p_64",
+        "protocol_content": {"version": 2, "title": "Some pairs", "annotations": "estimated"},
+        "protocol_hash": "a" * 64,
+        "pairs_hash": "b" * 64,
+        "num_pairs": 12,
+        "num_failed": 0,
+        "failures": {},
+        "partial": False,
+        "detection_rate": 0.75,
+        "metrics": metrics,
+        "gallery": [],
+        "conditions": Conditions({}, "", "CPU", 1, "", 1.0, 0.5, 0.1, 10.0, 100.0),
+    }
+    return Record(**{**fields, **changes})
+
+
+def ranks(table: ResultTable, name: str) -> dict[str, int | None]:
+    i = [column.name for column in table.columns].index(name)
+    return {row.record.method: row.cells[i].rank for row in table.rows}
+
+
+def test_ranks_follow_the_direction_and_bounds_do_not_compete() -> None:
+    table = build_table([record("a", 0.3, 0.9), record("b", 0.2, 0.5), record("copy_source", 0.1, 1.0)])
+    assert ranks(table, "l1") == {"a": 2, "b": 1, "copy_source": None}
+    assert ranks(table, "cosine") == {"a": 1, "b": 2, "copy_source": None}
+    assert ranks(table, "size") == {"a": None, "b": None, "copy_source": None}
+
+
+def test_values_that_look_equal_share_a_rank() -> None:
+    table = build_table([record("a", 0.301), record("b", 0.299), record("c", 0.4)])
+    assert ranks(table, "l1") == {"a": 1, "b": 1, "c": 3}
+
+
+def test_one_method_alone_wins_nothing() -> None:
+    assert ranks(build_table([record("a"), record("copy_driving")]), "l1")["a"] is None
+
+
+def test_a_method_without_a_value_is_not_ranked_and_shows_a_dash() -> None:
+    table = build_table([record("a", None), record("b"), record("c", 0.6)])
+    assert ranks(table, "l1") == {"a": None, "b": 1, "c": 2}
+    assert table.rows[0].cells[0].text == "–"
+
+
+def test_oracle_rows_are_marked_and_never_ranked() -> None:
+    oracle = record("a", 0.1, protocol_content={"version": 2, "title": "", "annotations": "oracle"})
+    table = build_table([oracle, record("b"), record("c", 0.6)])
+    assert ranks(table, "l1") == {"a": None, "b": 1, "c": 2}
+    assert "a (oracle)" in table.markdown()
+
+
+def test_a_partial_row_among_whole_ones_is_marked_and_not_ranked() -> None:
+    part = record("a", 0.1, partial=True, pairs_hash="c" * 64)
+    table = build_table([part, record("b"), record("c", 0.6)])
+    assert ranks(table, "l1") == {"a": None, "b": 1, "c": 2}
+    assert "a (partial)" in table.latex()
+
+
+def test_equally_partial_rows_compete_and_the_title_says_so() -> None:
+    table = build_table([record("a", 0.1, partial=True), record("b", partial=True)])
+    assert ranks(table, "l1") == {"a": 1, "b": 2}
+    assert "first 12 pairs only" in table.title
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (record("b", protocol="q"), "one table, one protocol"),
+        (record("b", protocol_hash="f" * 64), "different contents of protocol 'p_64'"),
+        (record("b", pairs_hash="f" * 64), "on different pairs"),
+    ],
+)
+def test_records_that_measure_different_things_share_no_table(second: Record, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_table([record("a"), second])
+
+
+@pytest.mark.parametrize("changes", [{"version": 2}, {"weights": {"net": "1"}}, {"unit": "px"}])
+def test_numbers_under_different_cards_share_no_column(changes: dict[str, Any]) -> None:
+    other = record("b")
+    other.metrics["l1"] = dataclasses.replace(other.metrics["l1"], card=card("l1", False, **changes))
+    with pytest.raises(InputError, match=r"'l1' of 'a' and of 'b' are under different cards \(" + next(iter(changes))):
+        build_table([record("a"), other])
+
+
+def test_no_record_is_the_users_mistake() -> None:
+    with pytest.raises(InputError, match="no records"):
+        build_table([])
+
+
+def test_notes_say_what_is_absent_and_why() -> None:
+    notes = build_table([record("a", num_failed=3, failures={"no face found in driving": 3})]).notes
+    assert "lpips: unavailable: needs alex.pth (9 MB)" in notes
+    assert "a: 3 failed: no face found in driving" in notes
+    assert "a: no face or no truth in 2 pairs, which have no value for cosine" in notes
+
+
+def test_markdown_marks_best_and_second() -> None:
+    text = build_table([record("a", 0.3), record("b", 0.2)]).markdown()
+    head, _, first, second = text.splitlines()[2:6]
+    assert head == "| method | L1 ↓ | COSINE [%] ↑ | SIZE | pairs | failed | face found |"
+    assert first.startswith("| a | <u>0.30 ± 0.10</u> | **0.50** | 3.00 ± 1.00 | 12 | 0 | 75.0 % |")
+    assert second.startswith("| b | **0.20 ± 0.10** |")
+
+
+def test_latex_is_booktabs_and_escaped() -> None:
+    text = build_table([record("my_method", 0.3), record("b", 0.2)]).latex()
+    assert r"\toprule" in text
+    assert r"my\_method & \underline{0.30 $\pm$ 0.10} & " in text
+    assert r"Method & L1 $\downarrow$ & COSINE [\%] $\uparrow$ & SIZE \\" in text
+    assert text.count("&") == 3 * 3
+
+
+def test_csv_keeps_full_precision_and_counts() -> None:
+    rows = list(csv.DictReader(io.StringIO(build_table([record("a", 1 / 3)]).csv())))
+    assert [row["metric"] for row in rows] == ["l1", "cosine", "size"]
+    assert float(rows[0]["mean"]) == 1 / 3
+    assert (rows[0]["card"], rows[0]["direction"], rows[1]["missing"], rows[1]["std"]) == ("l1.v1", "↓", "2", "")
+
+
+def test_the_terminal_table_shows_methods_values_counts_and_notes() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    build_table([record("a", 0.3), record("copy_source", 0.2)]).print(console)
+    text = console.export_text()
+    for shown in ("p_64 v2: Some pairs", "0.30 ± 0.10", "COSINE [%] ↑", "75.0 %", "needs alex.pth", "not ranked"):
+        assert shown in text

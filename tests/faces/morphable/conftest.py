@@ -1,0 +1,42 @@
+"""Both dense heads for the tests of this folder; ict is thinned out once per test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reenact_zoo.faces.morphable import load_head
+from reenact_zoo.faces.morphable._dense import DenseHead
+
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+
+
+@pytest.fixture(scope="session")
+def ict_source() -> Path:
+    path = SHARED / "data" / "morphable" / "ict_facekit.npz"
+    if not path.is_file():
+        pytest.skip("needs data/morphable/ict_facekit.npz of the shared data beside the checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ict(ict_source: Path, tmp_path_factory: pytest.TempPathFactory) -> DenseHead:
+    with pytest.MonkeyPatch.context() as patch:
+        # One folder for all workers of a run: whoever comes first writes the cache file, whole or not at all.
+        base = tmp_path_factory.getbasetemp()
+        shared = base.parent if base.name.startswith("popen-") else base
+        patch.setenv("REENACT_ZOO_CACHE", str(shared / "head_cache"))
+        head = load_head("ict", path=ict_source)
+    assert isinstance(head, DenseHead)
+    return head
+
+
+@pytest.fixture(params=["procedural", "ict"])
+def head(request: pytest.FixtureRequest) -> DenseHead:
+    if request.param == "ict":
+        found = request.getfixturevalue("ict")
+    else:
+        found = load_head("procedural")
+    assert isinstance(found, DenseHead)
+    return found
