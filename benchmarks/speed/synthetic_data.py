@@ -68,7 +68,7 @@ def main() -> None:
     print(f"{given.head} head, {given.size} × {given.size}, {given.workers} workers, {os.cpu_count()} processors")
     plain = Synthetic(SyntheticConfig(**fields))
     plain.frame(FrameRef(plain.clips[0].name, 0))  # compiles the kernels
-    fly = statistics.median(rate(plain, 320, given.workers) for _ in range(3))
+    fly = statistics.median(rate(plain, 128, given.workers) for _ in range(3))
     print(f"rendered on the fly   {fly:8.1f} pairs/s")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["REENACT_ZOO_CACHE"] = folder
@@ -80,7 +80,7 @@ def main() -> None:
         disk = sum(e.stat().st_size for e in os.scandir(next(os.scandir(f"{folder}/synthetic")).path)) / frames
         print(f"filling the cache     {frames / seconds:8.1f} frames/s in one process, {disk / 1000:.1f} kB per frame")
         for truth, label in ((False, "from the cache"), (True, "  with all the truth")):
-            got = statistics.median(rate(cached, 1600, given.workers, truth) for _ in range(3))
+            got = statistics.median(rate(cached, 1200, given.workers, truth) for _ in range(3))
             print(f"{label:20}  {got:8.1f} pairs/s   {got / fly:5.1f} times on the fly")
 
 

@@ -285,9 +285,10 @@ class TrainingData(LightningDataModule):
             "collate_fn": _collate_training,
             "num_workers": workers,
             "persistent_workers": True,
-            # A fork would inherit OpenMP threads of the renderer, which numba forbids.
-            "multiprocessing_context": "forkserver",
-            "worker_init_fn": _ignore_interrupts,
+            # A fork would inherit OpenMP threads of the renderer, which numba forbids; a fork server would die of the
+            # SIGTERM that a batch system sends to the whole group, and take its workers along.
+            "multiprocessing_context": "spawn",
+            "worker_init_fn": _prepare_worker,
         }
 
 
@@ -302,7 +303,8 @@ def _collate_training(items: list[PairBatch]) -> PairBatch:
     return batch
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one decides what happens."""
+def _prepare_worker(worker: int) -> None:
+    """Signals to stop reach every process of the group; only the main one decides, and workers end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)

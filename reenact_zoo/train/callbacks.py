@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -24,6 +25,7 @@ from reenact_zoo.metrics.base import PairMetric
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 
 LAST = "last.ckpt"
+PATIENCE_S = 0.5  # a second Ctrl-C within this time is the same key press
 
 
 def save_atomically(trainer: Trainer, path: Path) -> None:
@@ -78,21 +80,25 @@ class Checkpoints(Callback):
 
 
 class StopOnSignal(Callback):
-    """First Ctrl-C (or SIGTERM): finish the update, save, stop. Second: stop at once."""
+    """First Ctrl-C or SIGTERM: finish the update, save, stop. A second Ctrl-C: stop at once."""
 
     def __init__(self) -> None:
         self.interrupted = False
+        self._since = 0.0
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Listen; only a main thread may."""
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Listen; only a main thread may. Not earlier: Lightning sets its own handler for SIGTERM before this."""
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
+            # `timeout` and batch systems send SIGTERM twice, to the process and to its group: that is no impatience.
+            if number == signal.SIGINT and time.monotonic() - self._since > PATIENCE_S:
+                raise KeyboardInterrupt
+            return
+        self.interrupted, self._since = True, time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
         """Ask the trainer to stop, on all processes at the same update."""
@@ -194,8 +200,10 @@ class ProgressLine(Callback):
         self._began, self._first = time.monotonic(), module.num_updates  # type: ignore[assignment]
         if not trainer.is_global_zero:
             return
-        text = TextColumn("{task.fields[text]}")
-        self._bar = Progress(TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text)
+        # Numbers keep their width; what does not fit a narrow terminal is the end of the text.
+        count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(self._max_updates)) + 1))
+        text = TextColumn("{task.fields[text]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self._bar = Progress(TextColumn("training"), BarColumn(bar_width=12), count, text)
         self._bar.start()
         self._task = self._bar.add_task("", total=self._max_updates, completed=self._first, text="")
 

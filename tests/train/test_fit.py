@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from reenact_zoo.config import TrainConfig, load_train_config, train_config
 from reenact_zoo.testing import OnePhaseToy, TwoPhaseToy
+from reenact_zoo.train import callbacks
 from reenact_zoo.train import fit as fit_module
 from reenact_zoo.train.callbacks import picture_grid, save_atomically
 from reenact_zoo.train.fit import fit
@@ -196,15 +197,16 @@ def test_the_picture_grid_has_a_row_per_pair() -> None:
     assert np.allclose(grid[0, 4, [4, 10, 16]], [0, 0.5, 0]), "a failed pair is black"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_finishes_the_update_saves_and_can_be_resumed(
-    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = fit(configured(max_updates=5), out=tmp_path / "straight", quiet=True)
     original = OnePhaseToy._losses
 
     def interrupted(self: OnePhaseToy, batch: Any, shared: Any) -> Any:
         if self.num_updates == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return original(self, batch, shared)
 
     with monkeypatch.context() as patch:
@@ -212,6 +214,7 @@ def test_an_interrupt_finishes_the_update_saves_and_can_be_resumed(
         with pytest.raises(KeyboardInterrupt):
             fit(configured(max_updates=5), out=tmp_path / "run", quiet=True)
     assert OnePhaseToy.load(tmp_path / "run" / "last.ckpt").num_updates == 3
+    assert OnePhaseToy.load(tmp_path / "run" / "weights.safetensors").num_updates == 3
     same_training(straight, fit(configured(max_updates=5), resume=tmp_path / "run", quiet=True))
 
 
@@ -241,14 +244,14 @@ def test_ctrl_c_in_a_terminal_ends_with_status_130_and_no_traceback(configured: 
     assert TwoPhaseToy.load(fit(resumed, resume=out, quiet=True)).num_updates == done + 2
 
 
-def test_a_second_ctrl_c_stops_at_once() -> None:
-    from reenact_zoo.train.callbacks import StopOnSignal
-
-    stop = StopOnSignal()
+def test_a_second_ctrl_c_stops_at_once_and_a_second_sigterm_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "PATIENCE_S", 0.0)
+    stop = callbacks.StopOnSignal()
     before = signal.getsignal(signal.SIGINT)
-    stop.on_fit_start(None, None)  # type: ignore[arg-type]
+    stop.on_train_start(None, None)  # type: ignore[arg-type]
     try:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
         assert stop.interrupted
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

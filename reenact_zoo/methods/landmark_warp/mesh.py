@@ -18,7 +18,7 @@ MARGIN = 1.06  # the head region reaches at least this far beyond the outermost 
 RING = 28  # points on the outline of the head region
 FADE_FROM, FADE_TO = 0.96, 1.08  # radii, 1 on the outline, between which the background takes over
 FEATHER_PX = 4.0  # over which it takes over beyond the source's edge
-REACH = 3.0  # the motion fades around the head over this many times its own length
+REACH = 2.0  # the motion fades around the head over this many times its own length
 NEAR, HEAD_FADE = 1.25, 0.1  # hair may reach to NEAR; how far inward of its own radius a pixel may come from the source
 FACING_LIMIT, FACING_FADE = 0.40, 0.30  # cosine to the viewer below which, and over which, the mirrored half is taken
 FACING_GAIN = 0.15  # least advantage of the other half; a nearly frontal source needs none of it
@@ -168,7 +168,7 @@ def _surround(
             move_x = back[0, 0] * px + back[0, 1] * py + back[0, 2] - px
             move_y = back[1, 0] * px + back[1, 1] * py + back[1, 2] - py
             away = (1 - shrink) * np.sqrt(dx * dx + dy * dy)
-            # wide enough not to fold (slope 1.5 / REACH), and wider below, where shoulders should not break off
+            # wide enough not to fold (slope at most 1.5 / REACH), and wider below, where shoulders should not break off
             reach = REACH * np.sqrt(move_x * move_x + move_y * move_y) + FEATHER_PX + max(0.0, py - target[1])
             rest = max(1 - away / reach, 0.0)
             rest = rest * rest * (3 - 2 * rest)

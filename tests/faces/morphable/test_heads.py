@@ -197,6 +197,15 @@ def test_the_head_turns_by_the_angles_asked_for_and_the_shoulders_stay(
     assert torch.equal(rest[0, torso], turned[0, torso])
 
 
+def test_neck_and_head_compose_to_the_rotation_of_the_skull(head: DenseHead) -> None:
+    pose = torch.tensor([[25.0, -10.0, 5.0, -15.0, 20.0, 10.0, 0.0, 0.0, 0.0]])
+    zero = torch.zeros(1, head.layout.shape), torch.zeros(1, head.layout.expression)
+    rest, turned = head.vertices(*zero, torch.zeros(1, 9)), head.vertices(*zero, pose)
+    skull = torch.from_numpy(np.flatnonzero(head.arrays.bone_weights[:, 2] == 1))
+    a, b = rest[0, skull], turned[0, skull]
+    assert torch.allclose((a - a.mean(0)) @ head.head_rotation(pose)[0].mT, b - b.mean(0), atol=1e-3)
+
+
 def test_signs_of_the_head_angles(head: DenseHead) -> None:
     rest = marks(head)
     assert marks(head, None, {"head_yaw": 20.0})[NOSE_TIP, 0] > rest[NOSE_TIP, 0] + 1

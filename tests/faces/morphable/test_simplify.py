@@ -65,6 +65,27 @@ def test_a_sphere_stays_closed_and_close() -> None:
     assert error.mean() < 0.02
 
 
+def test_even_a_handful_of_vertices_stays_a_closed_surface() -> None:
+    for seed in range(4):
+        points, triangles = sphere(90 + seed)
+        left = thin(points, triangles, 5)
+        edges = np.sort(np.concatenate([left[:, [0, 1]], left[:, [1, 2]], left[:, [2, 0]]]), axis=1)
+        _, count = np.unique(edges, axis=0, return_counts=True)
+        assert (count == 2).all()
+        assert len(left) == 2 * len(np.unique(left)) - 4
+
+
+def test_no_triangle_turns_over_on_the_atlas() -> None:
+    points, triangles = grid(15)
+    x, y = points[:, 0], points[:, 1]
+    uv = np.stack([x + 0.25 * np.sin(9 * y), y], axis=1)  # flat in space, wavy on the atlas
+    keep = np.array([], dtype=np.int64)
+    result = simplify([points], triangles, uv, triangles, np.ones(len(points)), keep, 75)
+    corners = uv[result.uv_triangles]
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    assert (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).min() > 0
+
+
 def test_a_fold_that_shows_in_another_pose_only_is_kept() -> None:
     points, triangles = grid(15)
     folded = points.copy()
