@@ -73,7 +73,7 @@ def pairs(dataset: Synthetic, path: Path) -> Picture:
 
 
 def truth(dataset: Synthetic, person: int) -> Picture:
-    """Two frames of a clip with landmarks, parsing, normals; then the flow between them and the first one warped by it."""
+    """Two frames of a clip: landmarks, parsing, normals; then the flow between them and the first one warped by it."""
     clip = dataset.clips[person].name
     yaw = dataset.motion(clip).rotation_deg[:, 0]
     refs = [FrameRef(clip, int(k)) for k in (np.abs(yaw).argmin(), np.abs(np.abs(yaw) - 30).argmin())]

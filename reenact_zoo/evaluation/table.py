@@ -12,10 +12,17 @@ from reenact_zoo.evaluation.records import MetricResult, Record
 from reenact_zoo.types import InputError
 
 BOUNDS = {
-    "copy_source": "keeps the identity, ignores the motion",
-    "copy_driving": "has the motion, loses the identity",
+    "copy_source": {
+        "self": "ignores the motion",
+        "cross": "keeps the identity, ignores the motion",
+    },
+    "copy_driving": {
+        "self": "is the truth itself on self pairs",
+        "cross": "has the motion, loses the identity",
+    },
 }
-"""Rows that show the ends of the scale. Each wins one kind of metric by construction, so none is ranked."""
+"""Rows that show the ends of the scale, and what they do by setting. Each wins some metrics by construction, so none is
+ranked."""
 
 MISSING = "–"
 _ARROWS = {True: "↑", False: "↓", None: ""}

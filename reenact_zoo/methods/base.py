@@ -127,8 +127,8 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
 
     # --- training: written once -----------------------------------------------------------------------------------
 
-    @final
-    def forward(self, batch: PairBatch) -> ReenactmentOutput:  # type: ignore[misc]
+    @final  # type: ignore[misc]  # torch declares forward as an attribute
+    def forward(self, batch: PairBatch) -> ReenactmentOutput:
         """``reenact``, so that a method can be called like any module."""
         return self.reenact(batch)
 

@@ -87,6 +87,16 @@ def test_means_by_turn_are_those_of_the_pairs(results: Path) -> None:
     assert [values.bin_of(f"p<{i}>") for i in range(5)] == [0, 0, 1, 2, 2]
 
 
+def test_the_truth_has_a_column_only_where_it_is_known(write_protocol: Any, tmp_path: Path) -> None:
+    blind = write_protocol("blind", dataset_truth=False)
+    run(blind, "fake_world:Source", out=tmp_path, progress=False, measurer=FakeMeasurer())
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert '<span class="in">truth</span>' not in text
+    assert "nobody knows the true pictures" in text
+    run(write_protocol("known"), "fake_world:Source", out=tmp_path, progress=False, measurer=FakeMeasurer())
+    assert write_report(tmp_path).read_text(encoding="utf-8").count('<span class="in">truth</span>') == 1
+
+
 def test_a_folder_without_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run a benchmark first"):
         write_report(tmp_path)

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reenact_zoo.methods.landmark_warp import mouth
+from reenact_zoo.methods.landmark_warp import mouth, plate
 from reenact_zoo.methods.landmark_warp.face_model import Array, Pose, face_model
 from reenact_zoo.methods.landmark_warp.mesh import HeadRegion, mirrored, mirrored_share, surroundings, triangles
 from reenact_zoo.methods.landmark_warp.module import Config, LandmarkWarp
@@ -126,6 +126,13 @@ def test_the_similarity_between_head_regions_moves_one_outline_onto_the_other() 
     np.testing.assert_allclose(a.radius(a.ring()), 1)
 
 
+@pytest.mark.parametrize("roll", [0.0, 25.0, -40.0])
+def test_the_long_axis_of_the_head_region_lies_along_the_head(roll: float) -> None:
+    head = pose(roll=roll, x=7)
+    top = head.project(np.array([[[0.0, 15.5, 3.0]]]))[0] * [1, -1]  # 13.5 cm above the middle
+    assert HeadRegion.of(head, np.ones(1)).radius(top)[0, 0] == pytest.approx(1, abs=1e-6)
+
+
 def test_surroundings_of_a_still_head_change_nothing_and_guess_nothing() -> None:
     region = HeadRegion.of(pose(scale=2.5), np.ones(1))
     flow, behind = surroundings(region, region, (SIZE, SIZE), (SIZE, SIZE))
@@ -199,6 +206,14 @@ def test_relative_motion_transfers_the_change_and_not_the_state() -> None:
     assert error < 0.35 * before
 
 
+def test_relative_motion_moves_the_head_by_what_the_driver_moved_in_head_sizes() -> None:
+    source, reference = landmarks(pose(scale=2.0)), landmarks(pose(x=-10, scale=4.0))
+    driving = landmarks(pose(x=6, y=-8, scale=4.0))  # y up: 8 px down
+    output = LandmarkWarp().reenact(pair(source, driving, driving_reference_landmarks=reference))
+    shift_px = ((output.aux["landmarks"] - source) * SIZE / 2).mean((0, 1))
+    assert shift_px.tolist() == pytest.approx([8, 4], abs=0.2)
+
+
 @pytest.mark.parametrize("which", ["source_landmarks", "driving_landmarks"])
 def test_a_missing_face_gives_a_row_of_nan_and_leaves_the_others_alone(which: str) -> None:
     faces = landmarks(pose()).repeat(3, 1, 1)
@@ -241,6 +256,32 @@ def test_encoding_the_source_once_gives_the_same_frames() -> None:
     for yaw in (-20.0, 10.0):
         batch = pair(source, landmarks(pose(yaw=yaw)))
         assert method.drive(state, batch).reenacted.equal(method.reenact(batch).reenacted)
+
+
+# --- the background ---------------------------------------------------------------------------------------------------
+
+
+def test_the_plate_keeps_what_lies_around_the_head_and_takes_the_head_out() -> None:
+    region = HeadRegion.of(pose(scale=2.0), np.ones(1))
+    image = torch.full((1, 3, SIZE, SIZE), 0.25)
+    y, x = np.mgrid[:SIZE, :SIZE].astype(float).reshape(2, -1)
+    radius = torch.from_numpy(region.radius(np.stack((x, y), -1)[None])).reshape(SIZE, SIZE)
+    image[:, :, radius < 1] = 0.9
+    filled = plate.background(image, region)
+    assert filled[:, :, radius > plate.HEAD].equal(image[:, :, radius > plate.HEAD])
+    torch.testing.assert_close(filled, torch.full_like(filled, 0.25))
+
+
+def test_a_head_that_leaves_its_place_below_the_edge_uncovers_background_and_not_itself_again() -> None:
+    high, low = HeadRegion.of(pose(y=30, scale=1.8), np.ones(1)), HeadRegion.of(pose(y=-10, scale=1.8), np.ones(1))
+    _, behind = surroundings(low, high, (SIZE, SIZE), (SIZE, SIZE))
+    column = behind[0, :, SIZE // 2]
+    inside = low.radius(np.array([[[SIZE // 2, row] for row in range(SIZE)]], float))[0] < 0.9
+    assert column[inside].max() == 0
+    assert column[:10].max() > 0.9
+    torch.testing.assert_close(
+        plate.lay_behind(picture(), picture(1), torch.ones(1, SIZE, SIZE)), picture(1), atol=1e-6, rtol=0
+    )
 
 
 # --- the mouth --------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def _spread(axes: Any, series: Sequence[Series], values: Sequence[NDArray[np.flo
     axes.set_ylim(len(series) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.06)
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _bins(axes: Any, series: Sequence[Series], by_bin: Sequence[Sequence[float]], labels: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reenact_zoo.evaluation.records import Record
+from reenact_zoo.evaluation.records import MetricResult, Record
 from reenact_zoo.evaluation.report import plots
 from reenact_zoo.evaluation.table import BOUNDS, MISSING, Column, ResultTable, Row, build_table
 from reenact_zoo.types import InputError
@@ -74,6 +74,7 @@ def section(records: Sequence[Record]) -> dict[str, Any]:
     """Everything about the protocol of ``records``."""
     table = build_table(records)
     values = [Values.of(row.record) for row in table.rows]
+    gallery = _gallery(table, values)
     return {
         "id": records[0].protocol,
         "version": records[0].protocol_content["version"],
@@ -85,7 +86,8 @@ def section(records: Sequence[Record]) -> dict[str, Any]:
         "rows": [_row(table, i, values[i]) for i in range(len(table.rows))],
         "notes": table.notes,
         "plots": _plots(table, values),
-        "gallery": _gallery(table, values),
+        "gallery": gallery,
+        "truth_known": any(pair["truth"] for pair in gallery),
         "gallery_metrics": [{"name": c.name, "head": c.head} for c in table.columns],
         "conditions": [_conditions(row.record) for row in table.rows],
     }
@@ -134,7 +136,7 @@ def _row(table: ResultTable, index: int, values: Values) -> dict[str, Any]:
     return {
         "method": row.record.method,
         "colour": colour(table, index),
-        "note": BOUNDS.get(row.record.method, ""),
+        "note": BOUNDS.get(row.record.method, {}).get(row.record.protocol_content["setting"], ""),
         "marks": [mark for mark in row.marks if mark != "bound"],
         "bound": row.bound,
         "counts": _counts(table, row),
@@ -163,24 +165,24 @@ def _cell(table: ResultTable, row: Row, i: int, values: Values) -> dict[str, Any
         "sort": [result.mean, *by_yaw],
         "texts": [column.text(result.mean), *map(column.text, by_yaw)],
         "tip": f"{interval}n = {result.n}" if result.n else result.unavailable or result.not_applicable or "no value",
-        "dot": None if result.mean is None else _dot(table, i, result.mean, result.low, result.high),
+        "dot": _dot(table, i, result),
     }
 
 
-def _dot(table: ResultTable, i: int, mean: float, low: float | None, high: float | None) -> dict[str, float]:
-    """Place of mean and interval between the column's ends, in [0, 1], larger is better."""
+def _dot(table: ResultTable, i: int, result: MetricResult) -> dict[str, float] | None:
+    """Place of mean and interval between the column's ends, in [0, 1], larger is better; None where all are equal."""
     results = [row.cells[i].result for row in table.rows]
     ends = [v for r in results for v in (r.mean, r.low, r.high) if v is not None]
-    first, last = min(ends), max(ends)
-    span = (last - first) or 1.0
+    if result.mean is None or min(ends) == max(ends):
+        return None
     better = table.columns[i].card["higher_is_better"] is not False
 
     def place(value: float) -> float:
-        share = (value - first) / span
+        share = (value - min(ends)) / (max(ends) - min(ends))
         return round(share if better else 1 - share, 4)
 
-    ends_of_line = sorted((place(mean if low is None else low), place(mean if high is None else high)))
-    return {"at": place(mean), "from": ends_of_line[0], "to": ends_of_line[1]}
+    line = sorted(place(result.mean if end is None else end) for end in (result.low, result.high))
+    return {"at": place(result.mean), "from": line[0], "to": line[1]}
 
 
 def colour(table: ResultTable, index: int) -> str:
