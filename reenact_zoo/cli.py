@@ -223,25 +223,23 @@ def _benchmark(
 
     loaded = [load_protocol(name) for name in protocols]
     classes = {name: METHODS.get(name) for name in methods}  # a misspelt name fails before the first pair
-    records = [
-        run(
-            protocol,
-            name,
-            out=out,
-            root=root,
-            checkpoint=checkpoints.get(name),
-            device=device,
-            limit=limit,
-            progress=not quiet,
-        )
-        for protocol in loaded
-        for name in classes
-    ]
+    records, failed = [], []
+    for protocol in loaded:
+        for name in classes:
+            options: dict[str, Any] = {"root": root, "checkpoint": checkpoints.get(name), "device": device}
+            try:
+                records.append(run(protocol, name, out=out, limit=limit, progress=not quiet, **options))
+            except InputError as error:  # one method without its weights does not cost the others their table
+                failed.append(f"{name} on {protocol.name}: {error}")
+    if not records:
+        raise InputError(failed[0])
     console = _console()
     for protocol in loaded:
         build_table([r for r in records if r.protocol == protocol.name]).print(console)
     page = write_report(out)
     console.print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
+    if failed:
+        _fail("not measured: " + "; ".join(failed), 2)
 
 
 @app.command(epilog=_example("animate --source face.png --driving clip.mp4 --out result.mp4"))

@@ -42,10 +42,16 @@ class Annotator:
     def fill(self, batch: PairBatch, requires: frozenset[str]) -> PairBatch:
         """The batch with every required key; keys that are there already are kept, images are never changed.
 
+        Where the batch has a ``driving_reference`` (motion is relative), what is required of the driving frame is
+        required of the reference too.
+
         Raises:
             InputError: a key nobody can supply (names the weights that would), or one whose image is absent.
         """
         filled = dict(batch)
+        if "driving_reference" in batch:
+            names = {key.removeprefix("driving_") for key in requires if key.startswith("driving_")}
+            requires |= {f"driving_reference_{name}" for name in names if not name.startswith("reference")}
         for key in sorted(requires - batch.keys()):
             filled[key] = self._annotation(key, batch)
         return cast(PairBatch, filled)

@@ -50,6 +50,12 @@ def test_what_is_there_is_kept_and_nothing_else_is_added() -> None:
     assert measurer.asked == 0
 
 
+def test_relative_motion_asks_the_same_of_the_reference_frame() -> None:
+    requires = frozenset({"source_landmarks", "driving_landmarks", "extra_sources"})
+    filled = Annotator(Brightness()).fill({**pairs(), "extra_sources": torch.zeros(2, 1, 3, 4, 4)}, requires)
+    assert float(filled["driving_reference_landmarks"].mean()) == pytest.approx(0.3)
+
+
 def test_a_supplier_adds_another_kind_of_annotation() -> None:
     annotator = Annotator(Brightness(), {"matte": lambda images: images[:, :1] * 10})
     filled = annotator.fill(pairs(), frozenset({"driving_matte"}))
