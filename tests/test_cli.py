@@ -58,7 +58,7 @@ def test_list_knows_the_baselines_and_their_descriptions() -> None:
 
 
 def test_a_misspelt_method_suggests_the_nearest() -> None:
-    fails_with_one_line(call("evaluate", "landmrk_warp", "synthetic_cross"), "landmark_warp")
+    fails_with_one_line(call("evaluate", "landmrk_warp", "synthetic_cross_64"), "landmark_warp")
 
 
 def test_a_misspelt_protocol_suggests_the_nearest(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_missing_file_is_named(option: str, tmp_path: Path, astronaut: NDArray
 
 
 def test_train_evaluate_and_table_work_in_sequence(tmp_path: Path) -> None:
-    small = ["max_updates=2", "batch_size=2", "num_workers=0", "method.width=4"]
+    small = ["max_updates=2", "batch_size=2", "workers=0", "method.width=4", "validation_pairs=0"]
     trained = call("train", "example_synthetic", *small, "--out", tmp_path / "run", "--quiet")
     assert trained.exit_code == 0, trained.output
     checkpoint = trained.stdout.strip().splitlines()[-1].removeprefix("checkpoint: ")

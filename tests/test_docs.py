@@ -52,7 +52,7 @@ def test_documented_method_learns(written: dict[str, Any]) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
     assert method.reenact(batch()).reenacted.shape == (2, 3, 16, 16)
 

@@ -43,7 +43,7 @@ def test_wheel_carries_configs_protocols_and_pairs(installed: Path, tmp_path: Pa
         "from reenact_zoo.config import load_train_config\n"
         "[load_protocol(name) for name in protocol_names()]\n"
         "print(len(protocol_names()), *suite_names())\n"
-        "print(load_train_config('example_synthetic', []).max_updates)\n"
+        "print(load_train_config('example_synthetic', []).settings.max_updates)\n"
     )
     where, suites, updates = run(installed, tmp_path, code).splitlines()
     assert Path(where).is_relative_to(installed)

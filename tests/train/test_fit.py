@@ -158,8 +158,9 @@ def test_without_a_gpu_asking_for_one_is_refused(
         fit(configured(accelerator="gpu"), out=tmp_path, quiet=True)
 
 
+@pytest.mark.parametrize("log_every", [1, 100])
 def test_losses_that_are_no_numbers_stop_the_training_before_they_are_saved(
-    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    log_every: int, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = OnePhaseToy._losses
 
@@ -169,7 +170,7 @@ def test_losses_that_are_no_numbers_stop_the_training_before_they_are_saved(
 
     monkeypatch.setattr(OnePhaseToy, "_losses", exploding)
     with pytest.raises(InputError, match=r"update 3: train/reconstruct/pixel, .* not finite; lower the learning rate"):
-        fit(configured(checkpoint_updates=1), out=tmp_path, quiet=True)
+        fit(configured(checkpoint_updates=1, log_every=log_every), out=tmp_path, quiet=True)
     assert OnePhaseToy.load(tmp_path / "last.ckpt").num_updates == 2
 
 
