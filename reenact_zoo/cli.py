@@ -317,8 +317,15 @@ def table(
             print({Format.MARKDOWN: built.markdown, Format.CSV: built.csv, Format.LATEX: built.latex}[form]())
 
 
-@data_app.command("generate", epilog=_example("data generate --head ict --identities 8 --out my_heads"))
+class Generated(StrEnum):
+    """Data sets that are made, not read."""
+
+    SYNTHETIC = "synthetic"
+
+
+@data_app.command("generate", epilog=_example("data generate synthetic --head ict --identities 8 --out my_heads"))
 def data_generate(
+    dataset: Annotated[Generated, typer.Argument(help="What to make.")],
     out: Annotated[Path, typer.Option(help="New folder for clips and annotations.")],
     head: Annotated[str, typer.Option(help="Head model: ict or procedural.")] = "procedural",
     identities: Annotated[int, typer.Option(min=1)] = 8,

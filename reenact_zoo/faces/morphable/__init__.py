@@ -8,7 +8,7 @@ from reenact_zoo.faces.morphable.base import CoefficientLayout, HeadModel, Regio
 from reenact_zoo.registry import nearest
 from reenact_zoo.types import InputError
 
-HEADS = ("flame", "ict", "procedural")
+HEADS = ("flame", "ict", "ict_reduced", "procedural", "procedural_reduced")
 
 __all__ = ["HEADS", "CoefficientLayout", "HeadModel", "Region", "load_head"]
 
@@ -31,4 +31,11 @@ def load_head(name: str, **options: Any) -> HeadModel:
         from reenact_zoo.faces.morphable.flame import FlameHead
 
         return FlameHead(**options)
+    if name in HEADS:
+        from reenact_zoo.faces.morphable._dense import DenseHead
+        from reenact_zoo.faces.morphable.reduced import ReducedHead
+
+        full = load_head(name.removesuffix("_reduced"), **options)
+        assert isinstance(full, DenseHead)
+        return ReducedHead(full)
     raise InputError(f"unknown head model '{name}'; {nearest(name, HEADS)}")

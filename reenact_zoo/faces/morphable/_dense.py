@@ -118,8 +118,8 @@ class DenseHead(HeadModel):
 
     blink_closes: float = 1.0
 
-    pose_names = POSE_NAMES
-    texture_names = TEXTURE_NAMES
+    pose_names: tuple[str, ...] = POSE_NAMES
+    texture_names: tuple[str, ...] = TEXTURE_NAMES
 
     def __init__(self, arrays: HeadArrays) -> None:
         self.arrays = arrays
