@@ -52,7 +52,7 @@ class CropPolicy:
         size: side of the crop in pixels.
     """
 
-    scale: float = 1.9
+    scale: float = 2.2
     shift_y: float = -0.15
     smoothing: float = 0.0
     size: int = 256

@@ -65,9 +65,9 @@ def test_the_source_is_encoded_once_and_the_face_detected_once(stage: Any) -> No
     assert batch["source"].shape == (1, 3, 64, 64)
     points = batch["source_landmarks"][0].numpy()
     assert np.abs(points).max() < 1
-    # the ellipse of a 24 px face in a square of 1.9 x 24 px, placed 0.15 x 24 px above: half-axis 1 / 1.9
-    np.testing.assert_allclose(np.ptp(points, axis=0) / 2, 1 / 1.9, rtol=0.01)
-    np.testing.assert_allclose(points.mean(0), (0, 0.3 / 1.9), atol=0.03)
+    # the ellipse of a 24 px face in a square of 2.2 x 24 px, placed 0.15 x 24 px above: half-axis 1 / 2.2
+    np.testing.assert_allclose(np.ptp(points, axis=0) / 2, 1 / 2.2, rtol=0.01)
+    np.testing.assert_allclose(points.mean(0), (0, 0.3 / 2.2), atol=0.03)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def face(x: float, y: float = 100.0, side: float = 50.0) -> np.ndarray:
 def test_the_square_rests_while_the_head_moves_a_little() -> None:
     steady = SteadySquare(CropPolicy())
     first = steady.update(face(100))
-    assert first.side == pytest.approx(1.9 * 50)
+    assert first.side == pytest.approx(2.2 * 50)
     for x in (101, 97, 105, 92, 108):  # up to 8 px of 95: under 12 %
         assert steady.update(face(x)) == first
 
@@ -43,14 +43,14 @@ def test_the_square_follows_a_face_that_comes_nearer() -> None:
     steady.update(face(100, side=50))
     for _ in range(100):
         last = steady.update(face(100, side=75))
-    assert last.side == pytest.approx(1.9 * 75, rel=0.07)
+    assert last.side == pytest.approx(2.2 * 75, rel=0.07)
 
 
 def test_the_square_jumps_at_a_cut() -> None:
     steady = SteadySquare(CropPolicy())
     steady.update(face(100))
     assert steady.update(face(400)).x == pytest.approx(400)
-    assert steady.update(face(400, side=160)).side == pytest.approx(1.9 * 160)
+    assert steady.update(face(400, side=160)).side == pytest.approx(2.2 * 160)
 
 
 class ThreeBoxes:
