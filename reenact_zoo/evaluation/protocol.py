@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from reenact_zoo.config import structured
+from reenact_zoo.config import Crop, structured
 from reenact_zoo.data.pairs import Pair, PairRule, draw_pairs, read_pairs
 from reenact_zoo.datasets.base import ClipDataset
 from reenact_zoo.registry import METRICS, nearest
@@ -31,15 +31,6 @@ class DatasetSpec:
 
     name: str
     config: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Crop:
-    """Square cut out of every frame before anything sees it; fields as in ``data.crops.CropSpec``."""
-
-    policy: str = "none"
-    scale: float = 1.6
-    shift_y: float = 0.0
 
 
 @dataclass

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from reenact_zoo import __version__
-from reenact_zoo.registry import DATASETS, METHODS, METRICS, Registry
+from reenact_zoo.cli.stock import list_things, metrics_app, weights_app
+from reenact_zoo.cli.terminal import Commands, console, example, fail
+from reenact_zoo.registry import METHODS
 from reenact_zoo.types import InputError
 
-
-class _Commands(typer.core.TyperGroup):
-    """Exit status 0 done, 1 a check failed or a bug, 2 the user's mistake, 130 interrupted."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; what a user can mend becomes one line without a traceback."""
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            _fail(str(error), 2)
-        except KeyboardInterrupt:
-            _fail("interrupted", 130)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"reenact-zoo: {message}", file=sys.stderr)
-    raise typer.Exit(status)
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     name="reenact-zoo",
     help="One-shot face reenactment: train, compare and use many methods through one interface.",
     no_args_is_help=True,
@@ -45,8 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make and inspect data.")
-weights_app = typer.Typer(no_args_is_help=True, help="Which weight files exist, which are at hand, and are they whole.")
-metrics_app = typer.Typer(no_args_is_help=True, help="What each metric measures, exactly.")
+app.command("list", epilog=example("list methods"))(list_things)
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 app.add_typer(metrics_app, name="metrics")
@@ -66,17 +44,6 @@ class NoFace(StrEnum):
     FAIL = "fail"
 
 
-def _example(command: str) -> str:
-    return f"Example: `reenact-zoo {command}`"
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    # A pipe or a file gets the whole width of a table, never a wrapped one.
-    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "160")))
-
-
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
@@ -84,58 +51,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-class Kind(StrEnum):
-    """What ``list`` can list."""
-
-    METHODS = "methods"
-    DATASETS = "datasets"
-    METRICS = "metrics"
-    PROTOCOLS = "protocols"
-    SUITES = "suites"
-
-
-@app.command("list", epilog=_example("list methods"))
-def list_things(
-    kind: Annotated[Kind | None, typer.Argument(help="Only one kind.")] = None,
-) -> None:
-    """What this installation knows: methods, datasets, metrics, protocols, suites."""
-    from reenact_zoo.evaluation import protocol
-
-    tables: dict[Kind, Callable[[], list[tuple[str, str]]]] = {
-        Kind.METHODS: lambda: _described(METHODS),
-        Kind.DATASETS: lambda: _described(DATASETS),
-        Kind.METRICS: lambda: [(n, METRICS.get(n).card.compares) for n in METRICS.names()],
-        Kind.PROTOCOLS: lambda: [(n, protocol.load_protocol(n).title) for n in protocol.protocol_names()],
-        Kind.SUITES: lambda: [(n, protocol.load_suite(n).title) for n in protocol.suite_names()],
-    }
-    for each in [kind] if kind else list(Kind):
-        _print_rows(each.value, tables[each]())
-
-
-def _described(registry: Registry[Any]) -> list[tuple[str, str]]:
-    rows = []
-    for name in registry.names():
-        cls = registry.get(name)
-        text = (cls.__doc__ or "").strip().splitlines()[0]
-        if getattr(cls, "trainable", True) is False:
-            text += "  (no training)"
-        rows.append((name, text))
-    return rows
-
-
-def _print_rows(title: str, rows: list[tuple[str, str]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(escape(name), escape(text))
-    _console().print(table, "")
-
-
-@app.command(epilog=_example("train configs/train/example_synthetic.yaml max_updates=200 method.width=16"))
+@app.command(epilog=example("train configs/train/example_synthetic.yaml max_updates=200 method.width=16"))
 def train(
     config: Annotated[str, typer.Argument(help="YAML file, or the name of a packaged one.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, dotted keys.")] = None,
@@ -153,7 +69,7 @@ def train(
     print(f"checkpoint: {checkpoint}")
 
 
-@app.command(epilog=_example("evaluate landmark_warp synthetic_cross_64 --out runs/eval"))
+@app.command(epilog=example("evaluate landmark_warp synthetic_cross_64 --out runs/eval"))
 def evaluate(
     method: Annotated[str, typer.Argument(help="Registered method, or module:Class.")],
     protocol: Annotated[str, typer.Argument(help="Protocol name or YAML file.")],
@@ -168,7 +84,7 @@ def evaluate(
     _benchmark([protocol], [method], out, {method: checkpoint} if checkpoint else {}, root, limit, device, quiet)
 
 
-@app.command(epilog=_example("benchmark clips --root my_videos --method landmark_warp --method copy_source"))
+@app.command(epilog=example("benchmark clips --root my_videos --method landmark_warp --method copy_source"))
 def benchmark(
     names: Annotated[list[str], typer.Argument(help="Suites or protocols, by name or YAML file.")],
     method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Method; repeat for several.")] = None,
@@ -233,16 +149,16 @@ def _benchmark(
                 failed.append(f"{name} on {protocol.name}: {error}")
     if not records:
         raise InputError(failed[0])
-    console = _console()
+    screen = console()
     for protocol in loaded:
-        build_table([r for r in records if r.protocol == protocol.name]).print(console)
+        build_table([r for r in records if r.protocol == protocol.name]).print(screen)
     page = write_report(out)
-    console.print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
+    screen.print(f"report: {page.resolve()}", soft_wrap=True, markup=False)
     if failed:
-        _fail("not measured: " + "; ".join(failed), 2)
+        fail("not measured: " + "; ".join(failed), 2)
 
 
-@app.command(epilog=_example("animate --source face.png --driving clip.mp4 --out result.mp4"))
+@app.command(epilog=example("animate --source face.png --driving clip.mp4 --out result.mp4"))
 def animate(
     source: Annotated[Path, typer.Option("--source", "-s", help="Picture of the person to animate.")],
     driving: Annotated[Path, typer.Option("--driving", "-d", help="Video, frame folder or picture that drives.")],
@@ -296,7 +212,7 @@ class Format(StrEnum):
     LATEX = "latex"
 
 
-@app.command(epilog=_example("table reports/quickstart --format latex"))
+@app.command(epilog=example("table reports/quickstart --format latex"))
 def table(
     folder: Annotated[Path, typer.Argument(help="Folder of records.")],
     protocol: Annotated[str | None, typer.Option(help="Only this protocol.")] = None,
@@ -312,7 +228,7 @@ def table(
     for name in dict.fromkeys(r.protocol for r in records):
         built = build_table([r for r in records if r.protocol == name])
         if form is Format.TERMINAL:
-            built.print(_console())
+            built.print(console())
         else:
             print({Format.MARKDOWN: built.markdown, Format.CSV: built.csv, Format.LATEX: built.latex}[form]())
 
@@ -323,7 +239,7 @@ class Generated(StrEnum):
     SYNTHETIC = "synthetic"
 
 
-@data_app.command("generate", epilog=_example("data generate synthetic --head ict --identities 8 --out my_heads"))
+@data_app.command("generate", epilog=example("data generate synthetic --head ict --identities 8 --out my_heads"))
 def data_generate(
     dataset: Annotated[Generated, typer.Argument(help="What to make.")],
     out: Annotated[Path, typer.Option(help="New folder for clips and annotations.")],
@@ -349,63 +265,6 @@ def data_generate(
         progress=not quiet,
     )
     print(f"{made} clips in {out}")
-
-
-@weights_app.command("list", epilog=_example("weights list"))
-def weights_list() -> None:
-    """Every known weight file: at hand or not, licence, size."""
-    from reenact_zoo.weights.store import WeightStore, manifest
-
-    store = WeightStore()
-    rows = []
-    for name, entry in manifest().items():
-        state = "at hand" if store.available(name) else "missing"
-        size = f"{entry.size / 1e6:7.1f} MB" if entry.size else " " * 10
-        rows.append((name, f"{state:8} {size}  {entry.licence}  {entry.file}"))
-    _print_rows("weights", rows)
-
-
-@weights_app.command("path", epilog=_example("weights path mobilefacenet"))
-def weights_path(name: str) -> None:
-    """Where a weight file lies; says how to get it otherwise."""
-    from reenact_zoo.weights.store import WeightStore
-
-    print(WeightStore().path(name))
-
-
-@weights_app.command("verify", epilog=_example("weights verify"))
-def weights_verify() -> None:
-    """Read every file at hand again and compare its sha256; exit status 1 if one differs."""
-    from reenact_zoo.weights.store import WeightStore, manifest
-
-    store = WeightStore()
-    rows = {name: store.verify(name) for name in manifest() if store.available(name)}
-    _print_rows("weights", [(name, "whole" if good else "DIFFERS from its sha256") for name, good in rows.items()])
-    if not all(rows.values()):
-        raise typer.Exit(1)
-
-
-@metrics_app.command("list", epilog=_example("metrics list"))
-def metrics_list() -> None:
-    """Every metric and whether it can be computed here."""
-    from reenact_zoo.faces.measure import FaceMeasurer
-
-    measurer = FaceMeasurer()
-    rows = []
-    for name in METRICS.names():
-        card = METRICS.get(name).card
-        lacking = [need for q in card.quantities if (need := measurer.missing(q))]
-        rows.append((name, card.compares + (f"  (unavailable: needs {'; '.join(lacking)})" if lacking else "")))
-    _print_rows("metrics", rows)
-
-
-@metrics_app.command("show", epilog=_example("metrics show nme"))
-def metrics_show(name: str) -> None:
-    """Print the card of a metric."""
-    from dataclasses import asdict
-
-    card = asdict(METRICS.get(name).card)
-    _print_rows(name, [(key, ", ".join(sorted(v)) if isinstance(v, frozenset) else str(v)) for key, v in card.items()])
 
 
 def main() -> None:

@@ -1,0 +1,3 @@
+from reenact_zoo.cli.commands import app, main
+
+__all__ = ["app", "main"]
