@@ -10,7 +10,7 @@ import pytest
 from reenact_zoo.data.pairs import Pair, write_pairs
 from reenact_zoo.datasets.base import FrameRef
 from reenact_zoo.evaluation.protocol import load_protocol, load_suite, protocol_names, suite_names
-from reenact_zoo.registry import DATASETS, METHODS
+from reenact_zoo.registry import DATASETS, METHODS, METRICS
 from reenact_zoo.types import InputError
 
 
@@ -101,3 +101,14 @@ def test_listed_pairs_must_fit_the_setting(write_protocol: Any, tmp_path: Path) 
         write_protocol(pairs="some.csv", pair_rule=None, setting="self", motion="relative").select_pairs(dataset)
     with pytest.raises(InputError, match=r"no pair file 'other\.csv'"):
         write_protocol(pairs="other.csv", pair_rule=None).select_pairs(dataset)
+
+
+@pytest.mark.parametrize("name", [n for n in protocol_names() if load_protocol(n).motion == "relative"])
+def test_relative_motion_is_not_judged_by_the_driving_frame(name: str) -> None:
+    against_driving = [m for m in load_protocol(name).metrics if "of driving" in METRICS.get(m).card.compares]
+    assert not against_driving
+
+
+def test_absolute_motion_is_judged_by_the_driving_frame_too() -> None:
+    cards = [METRICS.get(m).card for m in load_protocol("synthetic_cross_64").metrics]
+    assert sum("of driving" in card.compares for card in cards) == 3  # two poses, one expression
