@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from reenact_zoo.data.evaluation import as_tensor, collate
 from reenact_zoo.datasets.base import Clip, ClipDataset, FrameRef
+from reenact_zoo.faces.annotate import split_key
 from reenact_zoo.types import TARGET_KEYS, InputError, PairBatch
 
 ATTEMPTS = 20  # pairs drawn in place of one whose face is not found, before the data is called unusable
-ROLES = ("driving_reference", "source", "driving")  # longest first: one is the beginning of another
 
 
 class Filler(Protocol):
@@ -181,12 +181,6 @@ class TrainingPairs(Dataset[PairBatch]):
         batch = {key: value[None] if isinstance(value, Tensor) else [value] for key, value in item.items()}
         filled = self._annotator.fill(cast(PairBatch, batch), self.rules.requires)
         return cast(PairBatch, {**item, **{key: cast(dict[str, Any], filled)[key][0] for key in missing}})
-
-
-def split_key(key: str) -> tuple[str, str]:
-    """("driving", "landmarks") from "driving_landmarks"; ("", key) where no role begins the key."""
-    role = next((role for role in ROLES if key.startswith(f"{role}_")), "")
-    return role, key[len(role) + 1 :] if role else key
 
 
 def _of_role(role: str, keys: frozenset[str]) -> bool:

@@ -69,7 +69,7 @@ def run(
     """
     torch.manual_seed(0)
     place = pick_device(device)
-    method = load_method(METHODS.get(method_name), checkpoint, protocol.resolution).to(place)
+    method = METHODS.get(method_name).ready(checkpoint, protocol.resolution).to(place)
     dataset = build_dataset(protocol, root)
     listed = protocol.select_pairs(dataset)
     pairs = listed[:limit]
@@ -109,20 +109,6 @@ def _annotator(measurer: Any) -> Any:
     from reenact_zoo.faces.annotate import Annotator
 
     return Annotator(measurer)
-
-
-def load_method(cls: type[Method], checkpoint: Path | None, resolution: int) -> Method:
-    """The method ready for use.
-
-    Raises:
-        InputError: a trainable method without a checkpoint, or a checkpoint that does not fit.
-    """
-    if checkpoint is not None:
-        return cls.load(checkpoint, image_size=resolution)
-    if cls.trainable:
-        name = cls.registered_name()
-        raise InputError(f"method '{name}' has to be trained: give its weights with --checkpoint {name}=FILE")
-    return cls().eval()
 
 
 def build_dataset(protocol: Protocol, root: Path | None) -> ClipDataset:

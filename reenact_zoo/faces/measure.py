@@ -335,5 +335,10 @@ def _read(path: Path) -> Array | None:
 def _write(path: Path, row: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        np.save(file, row)
-    Path(file.name).replace(path)  # atomic: a second process never reads half a row
+        try:
+            np.save(file, row)
+            file.flush()
+            Path(file.name).replace(path)  # atomic: a second process never reads half a row
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)  # a full disk or Ctrl-C leaves nothing behind
+            raise

@@ -303,6 +303,19 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
             self._averages.load(about["averages"])
         self._pending = dict(about["gradients"])  # Lightning drops gradients before the first step
 
+    @classmethod
+    def ready(cls, checkpoint: Path | None, image_size: int | None = None) -> Self:
+        """Method in eval mode for use: ``load`` where a checkpoint is given, else as it is, if it needs no training.
+
+        Raises:
+            InputError: a trainable method without a checkpoint, or what ``load`` raises.
+        """
+        if checkpoint is not None:
+            return cls.load(checkpoint, image_size=image_size)
+        if cls.trainable:
+            raise InputError(f"method '{cls.registered_name()}' has to be trained: give its weights with --checkpoint")
+        return cls().eval()
+
     def _check_about(self, about: Mapping[str, Any], where: str) -> None:
         if about["method"] != self.registered_name():
             raise InputError(f"{where} is of method '{about['method']}', not of '{self.registered_name()}'")

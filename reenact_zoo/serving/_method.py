@@ -16,7 +16,7 @@ from reenact_zoo.faces.annotate import Annotator
 from reenact_zoo.faces.measure import FaceMeasurer
 from reenact_zoo.registry import METHODS
 from reenact_zoo.serving._framing import FaceCrop
-from reenact_zoo.types import InputError, PairBatch
+from reenact_zoo.types import PairBatch
 
 DEFAULT_SIZE = 256
 
@@ -27,16 +27,10 @@ def load_method(name: str, checkpoint: Path | None, size: int | None, device: st
     Raises:
         InputError: unknown name, no trained weights, or a checkpoint of another method or size.
     """
-    cls = METHODS.get(name)
-    if checkpoint is not None:
-        method = cls.load(checkpoint, image_size=size)
-    elif cls.trainable:
-        raise InputError(f"method '{name}' has no weights of its own yet; train it, then give --checkpoint FILE")
-    else:
-        method = cls()
+    method = METHODS.get(name).ready(checkpoint, size)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return method.to(device).eval(), size or getattr(method.config, "image_size", None) or DEFAULT_SIZE
+    return method.to(device), size or getattr(method.config, "image_size", None) or DEFAULT_SIZE
 
 
 @contextlib.contextmanager

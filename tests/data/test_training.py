@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from reenact_zoo.data.training import PairRules, TrainingData, TrainingPairs, UpdateBatches, split_key
+from reenact_zoo.data.training import PairRules, TrainingData, TrainingPairs, UpdateBatches
 from reenact_zoo.datasets.base import Clip, FrameRef
+from reenact_zoo.faces.annotate import split_key
 from reenact_zoo.testing import PaintedClips, PaintedConfig
 from reenact_zoo.types import TARGET_KEYS, InputError, PairBatch
 
