@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 
 MAX_ROTATION_DEG = (60.0, 25.0, 18.0)  # yaw, pitch, roll: bounds of the benchmark's poses
 MAX_GAZE_DEG = (26.0, 18.0)  # of the eyes in the head, horizontal and vertical
+REST_LIDS = 0.14  # closedness of relaxed lids: they cover the iris' upper edge; without they stare
 _STREAMS = ("framing", "turns", "sway", "nods", "speech", "blinks", "shifts", "glances", "emotions", "asymmetry")
 
 
@@ -56,7 +57,7 @@ def move(seed: np.random.SeedSequence, frames: int, frame_rate: float) -> Motion
     actions *= 1 + 0.12 * rngs["asymmetry"].standard_normal(len(ACTIONS))  # no face is symmetric
     gaze = _gaze(rngs["glances"], time, end, looked, rotation)
     blink = _blinks((rngs["blinks"], rngs["shifts"]), time, end, [turn.time for turn in looked if turn.amplitude > 20])
-    actions = np.maximum(actions, blink[:, None] * activation({"eyeBlink": 1.0}))
+    actions = np.maximum(actions, np.maximum(blink, REST_LIDS)[:, None] * activation({"eyeBlink": 1.0}))
     return Motion(rotation, _position(rngs["framing"], rngs["sway"], time, rotation), gaze, _plausible(actions))
 
 
@@ -201,7 +202,7 @@ def _gaze(rng: np.random.Generator, time: Array, end: float, turns: list[_Turn],
         at = turn.target[:2]
     glance, off = np.zeros((len(time), 2)), np.zeros(2)
     for start in _events(rng, end, lambda r: 0.25 + r.gamma(1.6, 0.5)):
-        new = rng.normal(0, (2.5, 1.5)) if rng.random() < 0.75 else rng.normal(0, (9.0, 5.0))
+        new = rng.normal(0, (2.5, 1.5)) if rng.random() < 0.75 else rng.normal(0, (7.0, 4.0))
         glance += _minimum_jerk((time - start) / 0.06)[:, None] * (new - off)
         off = new
     return np.clip(wanted - rotation[:, :2] + glance, -np.array(MAX_GAZE_DEG), MAX_GAZE_DEG)

@@ -34,7 +34,6 @@ from reenact_zoo.types import InputError
 VERSION = 1
 """Raised whenever a frame could look different; part of clip caches and of the frozen protocols."""
 HEADS = ("procedural", "ict")
-ALBEDO_SIZE = 256
 LIGHT_SPREAD = 2.2  # times the plausible light of ``HeadModel.sample``: rooms differ more than studios
 VERGENCE_DEG = 1.5  # each eye turns in by this much: both look at a point a good metre away
 _SPLITS = {"train": 0, "val": 1, "test": 2}
@@ -200,7 +199,7 @@ class Synthetic(ClipDataset):
     def _ready(self) -> Renderer:
         if self._renderer is None:
             c = self.config
-            self._renderer = Renderer(_head(c.head), c.image_size, supersample=c.supersample, texture_size=ALBEDO_SIZE)
+            self._renderer = Renderer(_head(c.head), c.image_size, supersample=c.supersample)
         return self._renderer
 
     def _record(self, ref: FrameRef) -> Record:
@@ -221,9 +220,10 @@ class Synthetic(ClipDataset):
         # depend on what was rendered beside it
         identity = self.clip(clip).identity
         texture = self._ready().model.layout.split(coefficients)["texture"][None]
-        albedo = self._albedos.get(identity, lambda: self.head.albedo(texture, ALBEDO_SIZE))
+        renderer = self._ready()
+        albedo = self._albedos.get(identity, lambda: self.head.surface(texture, renderer.texture_size))
         background = self._scenes.get(clip, lambda: self._background(clip))
-        return self._ready().render(coefficients[None], background=background, albedo=albedo)
+        return renderer.render(coefficients[None], background=background, albedo=albedo)
 
     def _background(self, clip: str) -> Tensor:
         image = scene(self._seed(clip, _PLACE), self.config.image_size)

@@ -14,7 +14,15 @@ from reenact_zoo.faces.morphable.base import HeadModel, Region
 from reenact_zoo.faces.parsing import CLASSES
 from reenact_zoo.ops.occlusion import occlusion
 from reenact_zoo.ops.rasterize import rasterize
-from reenact_zoo.ops.shading import Material, key_light, sample_texture, shade, vertex_normals
+from reenact_zoo.ops.shading import (
+    Material,
+    bumped,
+    key_light,
+    sample_texture,
+    shade,
+    texture_slope,
+    vertex_normals,
+)
 
 if TYPE_CHECKING:
     from reenact_zoo.faces.renderer import Render, Renderer
@@ -33,7 +41,7 @@ MATERIALS: dict[Region, Material] = {
     Region.TEETH: Material(2.5, 150.0, 0.0, 0.4, openness=0.3),
     Region.EAR_LEFT: _SKIN._replace(specular=0.7),
     Region.EAR_RIGHT: _SKIN._replace(specular=0.7),
-    Region.HAIR: Material(0.6, 20.0, 0.12, 0.0),
+    Region.HAIR: Material(1.0, 22.0, 0.10, 0.0),
     Region.NECK: _SKIN._replace(specular=0.7),
     Region.CLOTHES: Material(0.05, 8.0, 0.12, 0.0),
     Region.GLASSES: Material(2.0, 200.0, 0.1, 0.0),
@@ -52,7 +60,7 @@ def vertex_materials(model: HeadModel) -> Tensor:
     index = model.triangles.reshape(-1)
     count = int(index.max()) + 1
     sums = torch.zeros(count, table.shape[1], device=table.device).index_add(
-        0, index, table[model.regions].repeat_interleave(3, 0)
+        0, index, table[getattr(model, "surfaces", model.regions)].repeat_interleave(3, 0)
     )
     return sums / torch.bincount(index, minlength=count).clamp(min=1)[:, None]
 
@@ -76,9 +84,14 @@ def draw_torch(render: Render, albedo: Tensor) -> Drawn:
     uv = torch.einsum("nk,nkc->nc", weight, r.uv[face])
     eye = surface.new_tensor([0.0, 0.0, r.camera.distance_cm])
     view = eye - surface[:, 3:6] if r.perspective else eye.expand(len(face), 3)
+    normal = F.normalize(surface[:, :3], dim=-1)
+    albedo = albedo.expand(batch, -1, -1, -1)
+    if albedo.shape[1] > 3:
+        corners = render.vertices[image[:, None], r.triangles[face]]
+        normal = bumped(normal, corners, r.uv[face], texture_slope(albedo[:, 3], image, uv))
     colour = shade(
-        albedo=sample_texture(albedo.expand(batch, -1, -1, -1), image, uv),
-        normal=F.normalize(surface[:, :3], dim=-1),
+        albedo=sample_texture(albedo[:, :3], image, uv),
+        normal=normal,
         view=F.normalize(view, dim=-1),
         occlusion=surface[:, 6],
         material=surface[:, 7:],

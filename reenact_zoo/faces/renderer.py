@@ -6,8 +6,7 @@ The perspective camera stands five head heights away from the head, which is the
 
 Light coefficients are described in ``ops.shading``; zeros are a neutral light from the front.
 
-Geometry → visibility → surface table → shading → resolve. Hair, glasses or normal maps would enter as further triangles
-and materials, or as a change of the interpolated normal before ``shade``.
+Geometry → visibility → surface table → relief → shading → resolve.
 """
 
 from __future__ import annotations
@@ -122,7 +121,8 @@ class Renderer:
         Args:
             coefficients: (B, K) in the model's layout.
             background: (B or 1, 3, S, S) in [0, 1]; black without.
-            albedo: (B or 1, 3, T, T) in [0, 1] in place of the model's own.
+            albedo: (B or 1, 3, T, T) in [0, 1] in place of the model's own; a fourth channel is the height in cm of
+                fine relief, which tilts the normals.
             vertices: (B, V, 3) cm, posed, in place of the model's own.
 
         Returns:
@@ -142,13 +142,13 @@ class Renderer:
         return Render(self, parts, vertices, albedo, background)
 
     def _albedo(self, texture: Tensor) -> Tensor:
-        """The model's albedo; painting it takes longer than a render, and the frames of a clip share one."""
+        """The model's albedo and relief; painting it takes longer than a render, and the frames of a clip share one."""
         if texture.requires_grad and torch.is_grad_enabled():
-            return self.model.albedo(texture, self.texture_size)
+            return self.model.surface(texture, self.texture_size)
         keys = [row.tobytes() for row in texture.detach().cpu().numpy()]
         new = {key: row for row, key in enumerate(keys) if key not in self._painted}
         if new:
-            fresh = self.model.albedo(texture[list(new.values())], self.texture_size).detach()
+            fresh = self.model.surface(texture[list(new.values())], self.texture_size).detach()
             self._painted.update(zip(new, fresh))
         albedo = torch.stack([self._painted[key] for key in keys])
         for key in keys:  # most recently used last

@@ -9,7 +9,7 @@ from numba import njit
 
 from reenact_zoo.ops._raster_kernels import visibility, weights
 from reenact_zoo.ops.rasterize import SUBPIXEL
-from reenact_zoo.ops.shading import C0, C1, C2, C20, DAMP_1, DAMP_2, DARKEST, F0, GAIN_0, SHOULDER
+from reenact_zoo.ops.shading import C0, C1, C2, C20, DAMP_1, DAMP_2, DARKEST, F0, GAIN_0, LEAST_FACING, SHOULDER
 
 # columns of the per-vertex table
 NORMAL, POSITION, OCCLUSION, SPECULAR, GLOSS, SHEEN, SUBSURFACE, COLUMNS = 0, 3, 6, 7, 8, 9, 10, 11
@@ -77,11 +77,13 @@ def shade_rows(  # type: ignore[no-untyped-def]
     """Shade and resolve output rows top … end-1.
 
     ``face`` holds ``samples`` × ``samples`` samples a pixel; ``table`` (V, COLUMNS); ``uv`` (F, 3, 2); ``texture``
-    (T, T, 3); ``light`` (9, 3); ``key`` (3,). ``camera_z`` is the camera's place on the z axis, infinite for a parallel
-    projection. Writes ``image`` (3, H, W), premultiplied, and ``alpha`` (H, W).
+    (T, T, 3), or (T, T, 4) with a height in the unit of the positions; ``light`` (9, 3); ``key`` (3,). ``camera_z`` is
+    the camera's place on the z axis, infinite for a parallel projection. Writes ``image`` (3, H, W), premultiplied, and
+    ``alpha`` (H, W).
     """
     height, width = texture.shape[0], texture.shape[1]
     share = 1.0 / (samples * samples)
+    relief = texture.shape[2] > 3
     a = np.empty(COLUMNS, np.float64)
     colour = np.empty(3, np.float64)
     for y in range(top, end):
@@ -107,6 +109,13 @@ def shade_rows(  # type: ignore[no-untyped-def]
                         upper = texture[row, column, c] * (1.0 - fu) + texture[row, right, c] * fu
                         lower = texture[below, column, c] * (1.0 - fu) + texture[below, right, c] * fu
                         colour[c] = upper * (1.0 - fv) + lower * fv
+                    if relief:
+                        h00, h01 = texture[row, column, 3], texture[row, right, 3]
+                        h10, h11 = texture[below, column, 3], texture[below, right, 3]
+                        across = width * ((h01 - h00) * (1.0 - fv) + (h11 - h10) * fv)
+                        down = height * ((h10 - h00) * (1.0 - fu) + (h11 - h01) * fu)
+                        if across != 0.0 or down != 0.0:
+                            _bump(a, table, uv, f, i, j, k, across, down)
                     _shade_sample(a, light, key, key_colour, camera_z, colour)
                     red += colour[0]
                     green += colour[1]
@@ -115,6 +124,25 @@ def shade_rows(  # type: ignore[no-untyped-def]
             image[1, y, x] = green * share
             image[2, y, x] = blue * share
             alpha[y, x] = seen * share
+
+
+@njit(cache=True, nogil=True)
+def _bump(a, table, uv, f, i, j, k, across, down):  # type: ignore[no-untyped-def]
+    """``ops.shading.bumped`` on the normal of ``a``, in place; the result is not of unit length."""
+    p = POSITION
+    nx, ny, nz = a[NORMAL], a[NORMAL + 1], a[NORMAL + 2]
+    scale = 1.0 / max(math.sqrt(nx * nx + ny * ny + nz * nz), 1e-12)
+    nx, ny, nz = nx * scale, ny * scale, nz * scale
+    ax, ay, az = table[j, p] - table[i, p], table[j, p + 1] - table[i, p + 1], table[j, p + 2] - table[i, p + 2]
+    bx, by, bz = table[k, p] - table[i, p], table[k, p + 1] - table[i, p + 1], table[k, p + 2] - table[i, p + 2]
+    rise_1 = (uv[f, 1, 0] - uv[f, 0, 0]) * across + (uv[f, 1, 1] - uv[f, 0, 1]) * down
+    rise_2 = (uv[f, 2, 0] - uv[f, 0, 0]) * across + (uv[f, 2, 1] - uv[f, 0, 1]) * down
+    px, py, pz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    area = max(nx * px + ny * py + nz * pz, LEAST_FACING * math.sqrt(px * px + py * py + pz * pz))
+    r1, r2 = rise_1 / max(area, 1e-9), rise_2 / max(area, 1e-9)
+    a[NORMAL] = nx - r1 * (by * nz - bz * ny) - r2 * (ny * az - nz * ay)
+    a[NORMAL + 1] = ny - r1 * (bz * nx - bx * nz) - r2 * (nz * ax - nx * az)
+    a[NORMAL + 2] = nz - r1 * (bx * ny - by * nx) - r2 * (nx * ay - ny * ax)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reenact_zoo.ops.rasterize import SUBPIXEL, interpolate, rasterize
@@ -42,7 +43,7 @@ def occlusion(
     normals: Tensor,
     light: Tensor,
     *,
-    lamps: int = 24,
+    lamps: int = 16,
     resolution: int = 128,
     kernel: Literal["auto", "numba", "torch"] = "auto",
 ) -> Tensor:
@@ -80,6 +81,7 @@ def _occlusion_numba(
     points, directions = vertices.cpu().numpy(), normals.cpu().numpy()
     tris, turns, lamps = triangles.cpu().numpy(), frames.cpu().numpy(), radiance.cpu().numpy()
     batch, count = points.shape[:2]
+    solid = [_with_area(p, tris) for p in points]
     parts = 1 if batch >= num_threads() else num_threads()
     lit = np.zeros((parts, batch, count))
     total = np.zeros((parts, batch, count))
@@ -88,7 +90,7 @@ def _occlusion_numba(
     def work(task: tuple[int, int]) -> None:
         b, p = task
         args = (resolution, edges[p], edges[p + 1], lit[p, b], total[p, b])
-        kernels.occlude(points[b], directions[b], tris, turns, lamps[b], *args)
+        kernels.occlude(points[b], directions[b], solid[b], turns, lamps[b], *args)
 
     for_each(work, [(b, p) for b in range(batch) for p in range(parts)])
     lit_sum, total_sum = lit.sum(0), total.sum(0)
@@ -96,6 +98,13 @@ def _occlusion_numba(
     scratch = np.empty((2, batch, count))
     for_each(lambda b: kernels.smooth(values[b], tris, SMOOTHING, scratch[0, b], scratch[1, b]), range(batch))
     return torch.from_numpy(values.astype(np.float32)).to(vertices.device)
+
+
+def _with_area(points: NDArray[np.float32], triangles: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Triangles that cast a shadow at all: what a head does not wear is shrunk to points."""
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    extent = np.maximum(np.abs(b - a), np.abs(c - a)).max(axis=1)
+    return np.ascontiguousarray(triangles[extent > 1e-5 * np.abs(points).max()])
 
 
 def _occlusion_torch(

@@ -30,6 +30,7 @@ AMBIENT_SHARE, NEUTRAL_ELEVATION_DEG = 0.36, 25.0
 F0 = 0.04  # reflectance of skin, water and enamel at normal incidence
 SHOULDER = 0.85  # display values above are compressed instead of clipped
 DARKEST = 0.015
+LEAST_FACING = 0.3  # cosine between a normal and its triangle's, below which a relief is flattened
 
 
 class Material(NamedTuple):
@@ -136,6 +137,45 @@ def sample_texture(texture: Tensor, image: Tensor, uv: Tensor) -> Tensor:
     upper = texture[image, :, row, column] * (1 - fx) + texture[image, :, row, right] * fx
     lower = texture[image, :, below, column] * (1 - fx) + texture[image, :, below, right] * fx
     return upper * (1 - fy) + lower * fy
+
+
+def texture_slope(texture: Tensor, image: Tensor, uv: Tensor) -> Tensor:
+    """Derivatives by u and v (N, 2) of the bilinear heights (B, T, T) at N points; arguments as ``sample_texture``."""
+    height, width = texture.shape[-2:]
+    x = (uv[:, 0].detach() * width - 0.5).clamp(0, width - 1)
+    y = (uv[:, 1].detach() * height - 0.5).clamp(0, height - 1)
+    x0, y0 = x.floor().clamp(max=max(width - 2, 0)), y.floor().clamp(max=max(height - 2, 0))
+    fx, fy = x - x0, y - y0
+    column, row = x0.long(), y0.long()
+    right, below = (column + 1).clamp(max=width - 1), (row + 1).clamp(max=height - 1)
+    h00, h01 = texture[image, row, column], texture[image, row, right]
+    h10, h11 = texture[image, below, column], texture[image, below, right]
+    across = (h01 - h00) * (1 - fy) + (h11 - h10) * fy
+    down = (h10 - h00) * (1 - fx) + (h11 - h01) * fx
+    return torch.stack((across * width, down * height), dim=-1)
+
+
+def bumped(normal: Tensor, corners: Tensor, uv: Tensor, slope: Tensor) -> Tensor:
+    """Normals tilted by a relief (Blinn 1978; the surface gradient by Mikkelsen 2010, "Bump mapping unparametrized
+    surfaces on the GPU", eq. 4).
+
+    Args:
+        normal: (N, 3) unit.
+        corners: (N, 3, 3) the triangle under each point, in the unit of the height.
+        uv: (N, 3, 2) its place on the atlas.
+        slope: (N, 2) derivatives of the height by u and v.
+
+    Returns:
+        (N, 3) unit; the given normal where the slope is zero or the triangle has no area.
+    """
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    rise_1 = ((uv[:, 1] - uv[:, 0]) * slope).sum(-1, keepdim=True)
+    rise_2 = ((uv[:, 2] - uv[:, 0]) * slope).sum(-1, keepdim=True)
+    plane = torch.linalg.cross(first, second)
+    # an interpolated normal may lean far from its triangle's at a silhouette
+    area = torch.maximum((normal * plane).sum(-1, keepdim=True), LEAST_FACING * plane.norm(dim=-1, keepdim=True))
+    rise = rise_1 * torch.linalg.cross(second, normal) + rise_2 * torch.linalg.cross(normal, first)
+    return F.normalize(normal - rise / area.clamp(min=1e-9), dim=-1)
 
 
 def shade(

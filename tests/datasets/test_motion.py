@@ -63,7 +63,8 @@ def test_eyes_lead_and_then_counter_rotate(motions: list[Motion]) -> None:
 def test_lids_close_fully_but_are_mostly_open(motions: list[Motion]) -> None:
     lids = column(motions, "eyeBlink_L")
     assert 0.02 < (lids > 0.8).mean() < 0.12
-    assert (lids < 0.1).mean() > 0.75
+    assert (lids < 0.2).mean() > 0.75  # at rest they are a little lowered
+    assert lids.min() > 0.05
     onsets = ((lids[:, 1:] > 0.5) & (lids[:, :-1] <= 0.5)).sum() / (lids.size / RATE / 60)
     assert 10 < onsets < 45  # a minute
     np.testing.assert_array_equal(lids, column(motions, "eyeBlink_R"))

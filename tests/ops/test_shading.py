@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from reenact_zoo.ops.occlusion import dome, occlusion
 from reenact_zoo.ops.shading import (
+    bumped,
     coefficients_from_light,
     key_light,
     light_from_coefficients,
@@ -16,6 +17,7 @@ from reenact_zoo.ops.shading import (
     shade,
     soft_light,
     spherical_harmonics,
+    texture_slope,
     vertex_normals,
 )
 
@@ -222,3 +224,63 @@ def test_both_occlusion_kernels_agree():
     # comparisons of float32 depths may fall either way for a few vertices
     assert (a - b).abs().mean() < 1e-3
     assert ((a - b).abs() < 1e-3).float().mean() > 0.98
+
+
+def _tile() -> tuple[torch.Tensor, torch.Tensor]:
+    """A triangle that faces +z, 4 wide, under an atlas that it fills: u to the right, v down."""
+    corners = torch.tensor([[[-2.0, -2, 0], [2, -2, 0], [-2, 2, 0]]])
+    return corners, torch.tensor([[[0.0, 1], [1, 1], [0, 0]]])
+
+
+def test_a_flat_relief_leaves_the_normals_alone():
+    corners, uv = _tile()
+    normal = F.normalize(torch.tensor([[0.3, -0.2, 1.0]]), dim=-1)
+    assert torch.equal(bumped(normal, corners, uv, torch.zeros(1, 2)), F.normalize(normal, dim=-1))
+
+
+def test_a_planted_slope_tilts_the_normal_by_its_angle_and_the_light_with_it():
+    """A height that rises to the right by 0.25 per length is a plane with the normal (-0.25, 0, 1)."""
+    corners, uv = _tile()
+    front = torch.tensor([[0.0, 0, 1]])
+    size = 16
+    ramp = 0.25 * 4 * (torch.arange(size) + 0.5).div(size).expand(1, size, size)
+    slope = texture_slope(ramp, torch.zeros(1, dtype=torch.long), torch.tensor([[0.4, 0.6]]))
+    tilted = bumped(front, corners, uv, slope)
+    torch.testing.assert_close(tilted, F.normalize(torch.tensor([[-0.25, 0, 1.0]]), dim=-1), atol=1e-5, rtol=0)
+    upwards = bumped(front, corners, uv, texture_slope(ramp.mT, torch.zeros(1, dtype=torch.long), uv.mean(1)))
+    torch.testing.assert_close(upwards, F.normalize(torch.tensor([[0, 0.25, 1.0]]), dim=-1), atol=1e-5, rtol=0)
+    left = soft_light(torch.tensor([-1.0, 0, 0.5]), torch.ones(3), torch.full((3,), 0.1))
+    right = soft_light(torch.tensor([1.0, 0, 0.5]), torch.ones(3), torch.full((3,), 0.1))
+    assert _shade(tilted, left).mean() > _shade(front, left).mean() + 0.02
+    assert _shade(tilted, right).mean() < _shade(front, right).mean() - 0.02
+
+
+def test_slopes_are_the_derivatives_of_the_texture_lookup():
+    g = torch.Generator().manual_seed(2)
+    heights = torch.rand(2, 1, 12, 12, generator=g, dtype=torch.float64)
+    cell = torch.randint(1, 10, (40, 2), generator=g) + 0.5  # away from the texels' edges, where the slope jumps
+    uv = (cell + 0.1 + 0.8 * torch.rand(40, 2, generator=g, dtype=torch.float64)) / 12
+    image, h = torch.arange(2).repeat_interleave(20), 1e-6
+    for axis in range(2):
+        step = h * torch.eye(2, dtype=torch.float64)[axis]
+        plus, minus = (sample_texture(heights, image, uv + s * step)[:, 0] for s in (1, -1))
+        slope = texture_slope(heights[:, 0], image, uv)[:, axis]
+        torch.testing.assert_close(slope, (plus - minus) / (2 * h), atol=1e-6, rtol=1e-6)
+
+
+def test_compiled_and_pytorch_bumps_agree():
+    from reenact_zoo.ops import _shading_kernels as kernels
+
+    g = torch.Generator().manual_seed(3)
+    corners, uv = torch.randn(60, 3, 3, generator=g), torch.rand(60, 3, 2, generator=g)
+    normal = F.normalize(torch.randn(60, 3, generator=g), dim=-1)
+    slope = 0.5 * torch.randn(60, 2, generator=g)
+    expected = bumped(normal, corners, uv, slope)
+    for n in range(60):
+        table = np.zeros((3, kernels.COLUMNS), np.float32)
+        table[:, kernels.POSITION : kernels.POSITION + 3] = corners[n].numpy()
+        row = np.zeros(kernels.COLUMNS)
+        row[:3] = 2.0 * normal[n].numpy()  # interpolated normals are not of unit length
+        kernels._bump(row, table, uv.numpy(), n, 0, 1, 2, float(slope[n, 0]), float(slope[n, 1]))
+        found = F.normalize(torch.from_numpy(row[:3]), dim=0).float()
+        torch.testing.assert_close(found, expected[n], atol=1e-4, rtol=0)

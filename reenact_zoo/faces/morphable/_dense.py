@@ -23,9 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reenact_zoo.faces.morphable._atlas import TexelMap, texel_map
+from reenact_zoo.faces.morphable._outfit import CELLS, outfit
 from reenact_zoo.faces.morphable._paint import TEXTURE_NAMES, Painter
-from reenact_zoo.faces.morphable._people import random_people
-from reenact_zoo.faces.morphable.base import CoefficientLayout, HeadModel
+from reenact_zoo.faces.morphable._people import dress_people, random_people
+from reenact_zoo.faces.morphable._wardrobe import STYLE_NAMES, Wardrobe
+from reenact_zoo.faces.morphable._wardrobe_paint import WARDROBE_NAMES, WardrobePainter
+from reenact_zoo.faces.morphable.base import CoefficientLayout, HeadModel, Region
 from reenact_zoo.ops.rotation import (
     axis_angle_from_matrix,
     euler_from_matrix,
@@ -111,33 +114,38 @@ class DenseHead(HeadModel):
 
     Attributes (beyond those of ``HeadModel``):
         expression_names, pose_names, texture_names: what each coefficient is, in order.
-        template: (V, 3) cm, the mean head at rest.
+        template: (V, 3) cm, the mean head at rest. The vertices of ``arrays`` come first, what it wears after them.
+        surfaces: (F,) regions whose material the triangles have: a beard belongs to the skin and looks like hair.
+        style_names: the last of the shape coefficients, see ``_wardrobe``; none for a bare head.
         blink_closes: part of an eye's opening by which eyeBlink = 1 moves the lids, before they are pushed out of the
             eyeball; over 1 where the upper lid must overlap the lower for no slit to remain.
     """
 
     blink_closes: float = 1.0
+    dressed: bool = True
+    """Whether the head has hair, beard, glasses and clothes as geometry, chosen by the last shape coefficients."""
 
     pose_names: tuple[str, ...] = POSE_NAMES
-    texture_names: tuple[str, ...] = TEXTURE_NAMES
+    texture_names: tuple[str, ...] = TEXTURE_NAMES + WARDROBE_NAMES
 
     def __init__(self, arrays: HeadArrays) -> None:
         self.arrays = arrays
         self.expression_names = tuple(str(name) for name in arrays.expression_names)
+        self.style_names: tuple[str, ...] = STYLE_NAMES if self.dressed else ()
         self.layout = CoefficientLayout(
-            shape=len(arrays.shape_directions),
-            texture=len(TEXTURE_NAMES),
+            shape=len(arrays.shape_directions) + len(self.style_names),
+            texture=len(self.texture_names),
             expression=len(arrays.expression_directions),
             pose=len(POSE_NAMES),
             camera=3,
             light=27,
         )
-        self.template = _float(arrays.template)
+        self._body = _float(arrays.template)
         self.triangles = torch.from_numpy(np.array(arrays.triangles))
         self.uv = _float(arrays.uv)
         self.uv_triangles = torch.from_numpy(np.array(arrays.uv_triangles))
         self.regions = torch.from_numpy(np.array(arrays.regions))
-        self._shape = _float(arrays.shape_directions.reshape(self.layout.shape, -1))
+        self._shape = _float(arrays.shape_directions.reshape(len(arrays.shape_directions), -1))
         self._expression = _float(arrays.expression_directions.reshape(self.layout.expression, -1))
         self._landmarks = torch.from_numpy(np.array(arrays.landmark_vertices))
         self._contour = torch.from_numpy(np.array(arrays.contour_vertices))
@@ -155,6 +163,29 @@ class DenseHead(HeadModel):
         own = torch.arange(2)
         self._blink_travel = -self._opening(blink)[own, own] / self.blink_closes
         self._painters: dict[int, Painter] = {}
+        self._wardrobe_painters: dict[int, WardrobePainter] = {}
+        self._wardrobe: Wardrobe | None = None
+        self.surfaces = self.regions
+        if self.dressed:
+            self._dress()
+        rest = [torch.zeros(1, n) for n in (self.layout.shape, self.layout.expression, self.layout.pose)]
+        self.template = self.vertices(*rest)[0]
+
+    def _dress(self) -> None:
+        """Append the parts of the wardrobe to the body's triangles."""
+        parts, hidden = outfit(self.arrays, CELLS[self.name])
+        self._wardrobe = Wardrobe(parts, hidden)
+        first, surfaces = len(self.arrays.template), [self.regions]
+        for part in parts:
+            first_uv = len(self.uv)
+            added = torch.from_numpy(np.ascontiguousarray(part.triangles))
+            self.triangles = torch.cat([self.triangles, added + first])
+            self.uv_triangles = torch.cat([self.uv_triangles, added + first_uv])
+            self.uv = torch.cat([self.uv, _float(part.uv)])
+            self.regions = torch.cat([self.regions, torch.full((len(added),), int(part.region))])
+            surfaces.append(torch.full((len(added),), int(part.region if part.name != "beard" else Region.HAIR)))
+            first += part.low.shape[1]
+        self.surfaces = torch.cat(surfaces)
 
     def _look_indices(self) -> Tensor:
         """(2 eyes, 4) positions of eyeLookIn, Out, Up, Down among the expressions."""
@@ -169,11 +200,19 @@ class DenseHead(HeadModel):
         eyeLook* coefficients and the gaze of the pose are one quantity: either turns the eyeball and takes the lids
         along, and both together add up.
         """
-        neutral = self.template + (shape @ self._shape).unflatten(-1, (-1, 3))
+        identity = shape[:, : len(self._shape)]
+        neutral = self._body + (identity @ self._shape).unflatten(-1, (-1, 3))
         gaze = self.gaze(expression, pose)
         activation = self._lids_follow(self._full_blink(expression, neutral), gaze)
         moved = neutral + (activation @ self._expression).unflatten(-1, (-1, 3))
-        return self._skin(self._turn_eyes(moved, neutral, gaze), pose)
+        moved = self._turn_eyes(moved, neutral, gaze)
+        bones = self._bones
+        if self._wardrobe is not None:
+            styles = shape[:, len(self._shape) :]
+            worn, worn_bones = self._wardrobe.dress(styles, neutral - self._body, moved - self._body)
+            moved = torch.cat([moved, worn], dim=1)
+            bones = torch.cat([bones.expand(len(moved), -1, -1), worn_bones], dim=1)
+        return self._skin(moved, bones, pose)
 
     def gaze(self, expression: Tensor, pose: Tensor) -> Tensor:
         """Rotation of the two eyeballs relative to the head, (B, 2 eyes left first, 2: yaw, pitch) in degrees."""
@@ -221,20 +260,19 @@ class DenseHead(HeadModel):
 
     def _ball(self, ball: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Centre (B, 1, 3) and size relative to rest (B, 1, 1) of an eyeball that was moved and scaled."""
-        rest = self.template[self._eyes[side]]
+        rest = self._body[self._eyes[side]]
         middle, rest_middle = ball.mean(dim=1, keepdim=True), rest.mean(dim=0)
         spread = (ball - middle).norm(dim=-1).mean(dim=1)[:, None, None]
         scale = spread / (rest - rest_middle).norm(dim=-1).mean()
         return middle + scale * (self._centres[side] - rest_middle), scale
 
-    def _skin(self, rest: Tensor, pose: Tensor) -> Tensor:
+    def _skin(self, rest: Tensor, w: Tensor, pose: Tensor) -> Tensor:
         """Linear blend skinning; with R_n, R_h about p_n, p_h the head is p → R_n (R_h (p - p_h) + p_h - p_n) + p_n."""
         neck, head = matrix_from_euler(pose[:, 3:6]), matrix_from_euler(pose[:, 0:3])
         p_neck, p_head = self._pivots
         by_neck = (rest - p_neck) @ neck.mT + p_neck
         by_head = ((rest - p_head) @ head.mT + p_head - p_neck) @ neck.mT + p_neck
-        w = self._bones
-        return w[:, 0:1] * rest + w[:, 1:2] * by_neck + w[:, 2:3] * by_head
+        return w[..., 0:1] * rest + w[..., 1:2] * by_neck + w[..., 2:3] * by_head
 
     def head_rotation(self, pose: Tensor) -> Tensor:
         """(B, pose) → (B, 3, 3): neck after head."""
@@ -267,15 +305,33 @@ class DenseHead(HeadModel):
 
     def albedo(self, texture: Tensor, size: int = 256) -> Tensor:
         """(B, texture) → (B, 3, size, size) RGB in [0, 1], display-referred (no gamma to undo)."""
+        image = self._painter(size)(texture)
+        return image if self._wardrobe is None else self._wardrobe_painter(size)(image, texture)
+
+    def relief(self, texture: Tensor, size: int = 256) -> Tensor:
+        """(B, texture) → (B, 1, size, size) height in cm of pores, lines and locks of hair."""
+        height = self._painter(size).relief(texture)
+        return height if self._wardrobe is None else self._wardrobe_painter(size).relief(height, texture)
+
+    def _wardrobe_painter(self, size: int) -> WardrobePainter:
+        if size not in self._wardrobe_painters:
+            painter = WardrobePainter(CELLS[self.name], size)
+            self._wardrobe_painters[size] = painter.to(self.triangles.device)
+        return self._wardrobe_painters[size]
+
+    def _painter(self, size: int) -> Painter:
         if size not in self._painters:
             landmarks = self.arrays.template[self.arrays.landmark_vertices]
             eyes = self.arrays.eye_centres, self.arrays.eye_radius
-            self._painters[size] = Painter(self.texels(size), landmarks, *eyes)
-        return self._painters[size](texture)
+            self._painters[size] = Painter(self.texels(size), landmarks, *eyes).to(self.triangles.device)
+        return self._painters[size]
 
     def sample(self, generator: torch.Generator, count: int) -> Tensor:
         """``count`` random people at rest → (count, K); see ``_people.random_people``."""
-        return random_people(self.layout, generator, count)
+        people = random_people(self.layout, generator, count)
+        if self._wardrobe is None:
+            return people
+        return dress_people(people, self.layout, self._wardrobe, generator)
 
     def to(self, device: torch.device | str) -> DenseHead:
         """A copy whose tensors are on ``device``."""
@@ -286,6 +342,8 @@ class DenseHead(HeadModel):
             elif isinstance(value, list):
                 setattr(other, name, [item.to(device) for item in value])
         other._painters = {size: painter.to(device) for size, painter in self._painters.items()}
+        other._wardrobe_painters = {size: painter.to(device) for size, painter in self._wardrobe_painters.items()}
+        other._wardrobe = None if self._wardrobe is None else self._wardrobe.to(device)
         return other
 
 

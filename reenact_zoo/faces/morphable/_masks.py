@@ -7,6 +7,8 @@ Lengths are in units of the head itself (``unit`` = a tenth of the distance betw
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,24 @@ def smooth_line(points: Array, count: int = 24) -> Array:
     return 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
 
 
+def only_where(
+    chosen: NDArray[np.bool_], draw: Callable[..., dict[str, Array]], p: Array, *others: Any, skin: Array
+) -> dict[str, Array]:
+    """Masks of ``draw(p, *others, skin)`` on the chosen texels, 0 elsewhere: most of the atlas is no face."""
+    masks = draw(p[chosen], *others, skin[chosen])
+    result = {name: np.zeros(p.shape[:-1]) for name in masks}
+    for name, values in masks.items():
+        result[name][chosen] = values
+    return result
+
+
+def face_texels(p: Array, landmarks: Array, skin: Array) -> NDArray[np.bool_]:
+    """Skin from below the chin to the hairline, in front of the ears."""
+    unit = _unit(landmarks)
+    front = (p[..., 2] > landmarks[36, 2] - 5 * unit) & (p[..., 1] > landmarks[8, 1] - unit)
+    return front & (p[..., 1] < landmarks[27, 1] + 8 * unit) & (skin > 0)
+
+
 def brow_distance(position: Array, landmarks: Array, side: str) -> tuple[Array, Array]:
     """Signed fit of the brow on one side: below 1 inside (…,), and the place along it from the nose outwards."""
     indices = [22, 23, 24, 25, 26] if side == "left" else [21, 20, 19, 18, 17]
@@ -69,7 +89,7 @@ def collar_height(p: Array, landmarks: Array) -> Array:
 
 
 def face_masks(texels: TexelMap, landmarks: Array, eye_centres: Array, eye_radius: Array) -> dict[str, Array]:
-    """Every mask ``Painter`` composes, each (T, T); ``fine`` and ``coarse`` are signed noise."""
+    """Every mask ``Painter`` composes but those of brows and lines, each (T, T); noises are signed."""
     p, region, unit = texels.position, texels.region, _unit(landmarks)
 
     def of(*kinds: Region) -> Array:
@@ -79,11 +99,13 @@ def face_masks(texels: TexelMap, landmarks: Array, eye_centres: Array, eye_radiu
     below = step(collar_height(p, landmarks) / unit, 0.08, -0.08)
     cloth = (1 - eyes) * (1 - inside) * below
     skin = (1 - eyes) * (1 - inside) * (1 - cloth)
-    masks = _skin_masks(p, landmarks, unit, skin)
-    masks |= _hair_masks(
-        p, landmarks, unit, skin * (1 - gaussian_filter(of(Region.EAR_LEFT, Region.EAR_RIGHT), len(p) / 200))
-    )
-    masks |= _lip_masks(p, landmarks, unit, skin)
+    ears = gaussian_filter(of(Region.EAR_LEFT, Region.EAR_RIGHT), len(p) / 200)
+    masks = {"skin": skin}
+    masks |= _skin_masks(p, landmarks, unit, skin)
+    face = face_texels(p, landmarks, skin)
+    for draw in (_face_masks, _lid_masks, _lip_masks):
+        masks |= only_where(face, draw, p, landmarks, unit, skin=skin)
+    masks |= _hair_masks(p, landmarks, unit, skin * (1 - ears))
     masks |= _mouth_masks(texels, landmarks, unit)
     masks |= _eye_masks(texels, eye_centres, eye_radius)
     masks["clothes"] = cloth
@@ -96,19 +118,71 @@ def _blob(p: Array, centre: Array, radius: float) -> Array:
 
 
 def _skin_masks(p: Array, landmarks: Array, unit: float, skin: Array) -> dict[str, Array]:
-    cheeks = [0.5 * (landmarks[a] + landmarks[b]) for a, b in ((41, 48), (46, 54))]
-    blush = sum(_blob(p, c, 2.6 * unit) for c in cheeks) + 0.8 * _blob(p, landmarks[30], 1.1 * unit)
-    eye_middles = [landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)]
-    around = sum(_blob(p * (1, 1.25, 1), m * (1, 1.25, 1), 1.9 * unit) for m in eye_middles)
-    middle = landmarks[27:36].mean(axis=0)
     return {
         "fine": skin * value_noise(p, 0.22 * unit, 1),
         "coarse": skin * (value_noise(p, 1.5 * unit, 2) + 0.5 * value_noise(p, 0.6 * unit, 5)),
-        "freckles": 0.6 * skin * spots(p, 0.34 * unit, 3) * _blob(p, middle, 5.5 * unit),
+        "blood": skin * (0.7 * value_noise(p, 1.1 * unit, 8) + 0.6 * value_noise(p, 0.42 * unit, 9)),
+    }
+
+
+def _face_masks(p: Array, landmarks: Array, unit: float, skin: Array) -> dict[str, Array]:
+    cheeks = [0.5 * (landmarks[a] + landmarks[b]) for a, b in ((41, 48), (46, 54))]
+    blush = sum(_blob(p, c, 2.6 * unit) for c in cheeks) + 0.8 * _blob(p, landmarks[30], 1.3 * unit)
+    eye_middles = [landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)]
+    sockets = [m - np.array([0, 0.35 * unit, 0]) for m in eye_middles]
+    around = sum(_blob(p * (1, 1.25, 1), m * (1, 1.25, 1), 1.9 * unit) for m in sockets)
+    middle = landmarks[27:36].mean(axis=0)
+    forehead = landmarks[27] + (0, 4.0 * unit, 0)
+    fine = value_noise(p, 0.22 * unit, 1)
+    face = _blob(p * (1, 0.8, 0), middle * (1, 0.8, 0), 6.5 * unit) * step(p[..., 2], 0.0, 4 * unit)
+    return {
+        "pores": skin * face * (0.6 * fine + 0.4 * value_noise(p, 0.38 * unit, 4)),
+        "freckles": skin * spots(p, 0.34 * unit, 3) * _blob(p, middle, 5.5 * unit),
+        "forehead": skin * _blob(p, forehead, 4.5 * unit),
         "blush": 0.5 * skin * np.clip(blush, 0, 1),
         "around_eyes": skin * np.clip(around, 0, 1),
         "creases": skin * _creases(p, landmarks, unit),
+        "lashes": skin * _lashes(p, landmarks, unit),
+        **{f"mole_{k}": skin * mole for k, mole in enumerate(_moles(p, landmarks, unit))},
     }
+
+
+def _moles(p: Array, landmarks: Array, unit: float) -> list[Array]:
+    """Dark round dots of 2 to 5 mm at places where they stand out: (triangle of landmarks, radius in units)."""
+    places = (
+        ((54, 46, 14), 0.20),
+        ((41, 48, 31), 0.16),
+        ((33, 51, 53), 0.17),
+        ((57, 8, 10), 0.20),
+        ((21, 22, 19), 0.15),
+        ((48, 4, 6), 0.22),
+        ((16, 45, 14), 0.18),
+        ((31, 41, 39), 0.13),
+    )
+    moles = []
+    for corners, radius in places:
+        away = (p[..., :2] - landmarks[list(corners), :2].mean(axis=0)) / (radius * unit)
+        front = p[..., 2] > landmarks[list(corners), 2].min() - 1.5 * unit
+        moles.append(front * step((away**2).sum(axis=-1), 1.3, 0.5))
+    return moles
+
+
+def _lid_masks(p: Array, landmarks: Array, unit: float, skin: Array) -> dict[str, Array]:
+    """Upper lids up to their fold and beyond, the line along the lashes, the red inner corners."""
+    lids, rim, corners = np.zeros(p.shape[:-1]), np.zeros(p.shape[:-1]), np.zeros(p.shape[:-1])
+    for upper, inner in (((36, 37, 38, 39), 39), ((45, 44, 43, 42), 42)):
+        line = smooth_line(landmarks[list(upper)])
+        distance, along = to_polyline(p[..., :2], line[:, :2])
+        lids = np.maximum(lids, _above(p, line) * step(distance / unit, 1.0, 0.25) * (0.35 + 0.65 * (1 - along)))
+        rim = np.maximum(rim, step(distance / unit, 0.24, 0.08))
+        corners = np.maximum(corners, _blob(p, landmarks[inner], 0.34 * unit))
+    front = skin * step(p[..., 2], landmarks[36, 2] - 1.5 * unit, landmarks[36, 2] - 0.5 * unit)
+    return {"lids": front * lids, "liner": front * rim, "caruncle": front * corners}
+
+
+def _above(p: Array, line: Array) -> Array:
+    order = np.argsort(line[:, 0])
+    return (p[..., 1] > np.interp(p[..., 0], line[order, 0], line[order, 1])).astype(np.float64)
 
 
 def _creases(p: Array, landmarks: Array, unit: float) -> Array:
@@ -126,19 +200,18 @@ def _creases(p: Array, landmarks: Array, unit: float) -> Array:
 
 
 def _hair_masks(p: Array, landmarks: Array, unit: float, skin: Array) -> dict[str, Array]:
-    strokes = 0.5 + 0.5 * value_noise(p * (2.2, 1.0, 1.0), 0.17 * unit, 11)
-    brows = np.zeros(p.shape[:-1])
-    for side in ("left", "right"):
-        fit, along = brow_distance(p, landmarks, side)
-        body = step(fit, 1.15, 0.45)
-        ends = step(along, 0.0, 0.12) * step(along, 1.0, 0.93)
-        brows += body * (0.55 + 0.45 * ends) * (0.72 + 0.28 * strokes)
     grain = 0.5 + 0.5 * value_noise(p, 0.13 * unit, 13)
+    dots = 0.5 + 0.5 * value_noise(p, 0.19 * unit, 14)
+    mouth = landmarks[48:60].mean(axis=0)
+    chin = step(np.abs(p[..., 0]), 3.4 * unit, 2.6 * unit) * step(p[..., 1], mouth[1] + unit, mouth[1])
+    lip = step(p[..., 1], mouth[1] - 0.2 * unit, mouth[1] + 0.2 * unit) * step(
+        np.abs(p[..., 0]), 3.4 * unit, 2.6 * unit
+    )
     return {
-        "brows": skin * np.clip(brows, 0, 1),
-        "lashes": skin * _lashes(p, landmarks, unit),
         "scalp": skin * scalp(p, landmarks, softness=0.7) * (0.82 + 0.18 * grain),
-        "beard": skin * _beard(p, landmarks, unit) * (0.7 + 0.3 * grain),
+        "beard": skin * _beard(p, landmarks, unit) * (0.50 + 0.50 * dots),
+        "beard_chin": np.maximum(chin, lip),
+        "beard_lip": lip,
     }
 
 
@@ -174,11 +247,12 @@ def scalp(p: Array, landmarks: Array, softness: float) -> Array:
 
 def _beard(p: Array, landmarks: Array, unit: float) -> Array:
     y, nose, mouth, chin = p[..., 1], landmarks[33, 1], landmarks[48:60].mean(axis=0), landmarks[8, 1]
-    low = step(y, chin - 2.6 * unit, chin - 0.8 * unit)
-    cheek = mouth[1] + unit * (0.2 + 2.6 * step(np.abs(p[..., 0]), 3.6 * unit, 6.8 * unit))
+    low = step(y, chin - 2.2 * unit, chin - 0.3 * unit)
+    aside = np.abs(p[..., 0]) / unit
+    cheek = mouth[1] + unit * (0.2 + 1.8 * step(aside, 3.2, 6.2) + 3.0 * step(aside, 6.2, 7.8))  # up to the sideburns
     moustache = np.exp(-((p[..., 0] / (2.6 * unit)) ** 4)) * step(y, nose - 0.1 * unit, nose - 0.7 * unit)
     jaw = step(y, cheek + 0.8 * unit, cheek - 0.8 * unit)
-    front = step(p[..., 2], landmarks[2, 2] - 1.5 * unit, landmarks[2, 2])
+    front = step(p[..., 2], landmarks[0, 2] - 0.8 * unit, landmarks[2, 2] + 0.4 * unit)
     return np.clip(np.maximum(jaw, moustache), 0, 1) * low * front
 
 
@@ -210,6 +284,7 @@ def _lip_masks(p: Array, landmarks: Array, unit: float, skin: Array) -> dict[str
     line, along = to_polyline(p[..., :2], smooth_line(inner[:, :2]))
     return {
         "lips": skin * front * step(signed, 0.12 * unit, -0.14 * unit),
+        "lip_furrows": value_noise(p * (1.0, 0.22, 0.4), 0.22 * unit, 19),
         "lip_line": 0.6 * skin * front * np.exp(-((line / (0.09 * unit)) ** 2)) * (0.5 + 0.5 * np.sin(np.pi * along)),
     }
 
@@ -228,19 +303,19 @@ def _mouth_masks(texels: TexelMap, landmarks: Array, unit: float) -> dict[str, A
 
 
 def _eye_masks(texels: TexelMap, centres: Array, radius: Array) -> dict[str, Array]:
-    """Masks by the angle from the eye's own axis: pupil to 8.5°, iris to 22.5°."""
-    p, masks = texels.position, {}
+    """Where the eyeballs are, the angle in degrees from the eye's own axis, and the fibres of the iris."""
+    p = texels.position
     eyes = np.isin(texels.region, (Region.EYE_LEFT, Region.EYE_RIGHT)).astype(np.float64)
     side = (texels.region == Region.EYE_RIGHT).astype(int)
     local = p - centres[side]
     lateral = np.linalg.norm(local[..., :2], axis=-1) / radius[side]
     angle = np.degrees(np.arctan2(lateral, local[..., 2] / radius[side]))
     around = np.arctan2(local[..., 1], local[..., 0])
-    rays = 0.5 + 0.5 * value_noise(np.stack([6 * np.cos(around), 6 * np.sin(around), 0.05 * angle], axis=-1), 0.7, 23)
-    masks["sclera"] = eyes
-    masks["veins"] = eyes * step(angle, 32.0, 62.0)
-    masks["limbus"] = eyes * step(angle, 24.0, 22.3)
-    masks["iris"] = eyes * step(angle, 22.0, 19.5)
-    masks["iris_rays"] = eyes * step(angle, 20.0, 17.0) * step(angle, 8.5, 11.0) * rays
-    masks["pupil"] = eyes * step(angle, 9.3, 7.7)
-    return masks
+    ring = np.stack([6 * np.cos(around), 6 * np.sin(around), 0.05 * angle], axis=-1)
+    vessels = np.stack([4 * np.cos(around), 4 * np.sin(around), 0.04 * angle], axis=-1)
+    return {
+        "sclera": eyes,
+        "veins": eyes * step(angle, 26.0, 62.0) * (0.6 + 0.4 * value_noise(vessels, 0.5, 24)),
+        "eye_angle": np.where(eyes > 0, angle, 180.0),
+        "iris_rays": eyes * (0.5 + 0.5 * value_noise(ring, 0.7, 23)),
+    }

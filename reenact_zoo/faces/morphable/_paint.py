@@ -1,14 +1,12 @@
-"""The albedo atlas, painted by code: where each pigment lies (from the head at rest) times which colour it has.
+"""The atlas, painted by code: where each pigment lies (from the head at rest) times which colour it has.
 
 Masks are functions of the 3-D position under a texel, never of uv, so charts that meet agree along their seam. Colours
-come from the texture coefficients, each about N(0, 1) over people; the normal distribution function turns a coefficient
-into a quantile, so that the coefficients of a population spread evenly over the palettes.
+come from the texture coefficients; see ``_palette``.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,78 +14,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reenact_zoo.faces.morphable._atlas import TexelMap
-from reenact_zoo.faces.morphable._masks import face_masks
-
-TEXTURE_NAMES = (
-    "skin_melanin",  # very light to very dark
-    "skin_redness",
-    "skin_yellowness",
-    "skin_mottling",  # freckles and unevenness
-    "cheek_blush",
-    "eye_shadow",  # darker skin around the eyes
-    "lip_redness",
-    "lip_darkness",
-    "hair_darkness",  # brows, scalp, beard shadow: blond to black
-    "hair_redness",
-    "hair_greyness",
-    "brow_density",
-    "scalp_density",  # shaven to short
-    "beard_shadow",
-    "lash_darkness",
-    "iris_darkness",  # blue or grey over green and hazel to dark brown
-    "iris_greenness",
-    "clothes_red",
-    "clothes_green",
-    "clothes_blue",
+from reenact_zoo.faces.morphable._brows import brow_cover, brow_fields
+from reenact_zoo.faces.morphable._eyes import paint_eyes
+from reenact_zoo.faces.morphable._lines import FAMILIES, line_fields, line_strength
+from reenact_zoo.faces.morphable._masks import face_masks, face_texels, only_where
+from reenact_zoo.faces.morphable._palette import (
+    FIXED,
+    HAIR,
+    LID_COLOUR,
+    LIPS,
+    LIPSTICK,
+    TEXTURE_NAMES,
+    clothes_colour,
+    greyness,
+    hair_colour,
+    make_up,
+    quantiles,
+    ramp,
+    rise,
+    skin_colour,
+    stubble,
 )
 
-# Display-referred RGB, chosen by eye to span the Monk scale of skin tones from its lightest to its darkest patch.
-SKIN = (
-    (0.93, 0.80, 0.73),
-    (0.89, 0.72, 0.62),
-    (0.81, 0.61, 0.49),
-    (0.68, 0.48, 0.36),
-    (0.50, 0.33, 0.24),
-    (0.30, 0.20, 0.155),
-)
-LIPS = (
-    (0.80, 0.52, 0.49),
-    (0.74, 0.44, 0.42),
-    (0.66, 0.38, 0.36),
-    (0.55, 0.32, 0.30),
-    (0.42, 0.25, 0.23),
-    (0.27, 0.16, 0.15),
-)
-HAIR = (
-    (0.62, 0.47, 0.29),
-    (0.45, 0.32, 0.20),
-    (0.30, 0.205, 0.14),
-    (0.18, 0.125, 0.095),
-    (0.10, 0.08, 0.07),
-    (0.065, 0.055, 0.055),
-)
-IRIS = (
-    (0.50, 0.62, 0.70),
-    (0.42, 0.52, 0.55),
-    (0.40, 0.40, 0.27),
-    (0.38, 0.26, 0.14),
-    (0.27, 0.165, 0.09),
-    (0.17, 0.10, 0.065),
-)
-FIXED = {
-    "sclera": (0.87, 0.845, 0.825),
-    "veins": (0.80, 0.55, 0.50),
-    "pupil": (0.02, 0.02, 0.025),
-    "teeth": (0.86, 0.82, 0.74),
-    "gums": (0.62, 0.32, 0.31),
-    "tongue": (0.62, 0.33, 0.32),
-    "cavity": (0.10, 0.035, 0.035),
-    "lash": (0.07, 0.05, 0.045),
-}
+__all__ = ["HAIR", "TEXTURE_NAMES", "Painter", "clothes_colour", "hair_colour", "quantiles", "ramp"]
+
+_MOLES = 8  # places that ``_masks`` knows
+_PORE_CM = 0.006  # depth of coarse pores
 
 
 class Painter:
-    """Albedo for one atlas size.
+    """Albedo and relief for one atlas size.
 
     Args:
         texels: the head at rest on the atlas.
@@ -102,7 +58,12 @@ class Painter:
         eye_centres: NDArray[np.float64],
         eye_radius: NDArray[np.float64],
     ) -> None:
+        unit = float(np.linalg.norm(landmarks[45] - landmarks[36])) / 10
         masks = face_masks(texels, landmarks, eye_centres, eye_radius)
+        face = face_texels(texels.position, landmarks, masks["skin"])
+        for draw in (brow_fields, line_fields):
+            masks |= only_where(face, draw, texels.position, landmarks, unit, skin=masks["skin"])
+        self.unit = unit
         self.masks = {name: torch.from_numpy(mask.astype(np.float32))[None, None] for name, mask in masks.items()}
 
     def to(self, device: torch.device | str) -> Painter:
@@ -113,13 +74,27 @@ class Painter:
 
     def __call__(self, texture: Tensor) -> Tensor:
         """(B, T) → (B, 3, size, size) in [0, 1]; differentiable."""
-        t = dict(zip(TEXTURE_NAMES, torch.special.ndtr(texture).split(1, dim=-1)))
+        t = quantiles(texture)
         image = self._skin(t)
+        image = self._marks(image, t)
+        image = self._lines(image, t)
+        image = self._make_up(image, t)
         image = self._hair(image, t)
         image = self._lips(image, t)
         image = self._mouth(image)
-        image = self._eyes(image, t)
+        image = paint_eyes(image, self.masks, t)
+        image = self._rims(image, t)
         return self._clothes(image, t).clamp(0, 1)
+
+    def relief(self, texture: Tensor) -> Tensor:
+        """(B, T) → (B, 1, size, size) height in cm: pores, lines, the furrows of the lips, hairs of the brows."""
+        t = quantiles(texture)
+        height = -_PORE_CM * (0.25 + t["pores"])[..., None, None] * self.masks["pores"]
+        for family, (_, _, _, depth) in FAMILIES.items():
+            strength = (depth * self.unit * line_strength(t, family))[..., None, None]
+            height = height - strength * self.masks[f"line_{family}"]
+        height = height + 0.012 * self.unit * self.masks["lips"] * self.masks["lip_furrows"]
+        return height + 0.03 * self.unit * brow_cover(self.masks, t) * self.masks["brow_strokes"]
 
     def _over(self, image: Tensor, mask: str, colour: Tensor, amount: Tensor | float = 1.0) -> Tensor:
         """``colour`` (B, 3) laid over ``image`` where the mask says so; ``amount`` (B, 1) or a number in [0, 1]."""
@@ -129,34 +104,80 @@ class Painter:
     def _fixed(self, image: Tensor, mask: str, name: str, amount: Tensor | float = 1.0) -> Tensor:
         return self._over(image, mask, image.new_tensor(FIXED[name])[None], amount)
 
+    def _dim(self, image: Tensor, mask: Tensor, factor: tuple[float, float, float]) -> Tensor:
+        """Image times ``factor`` where mask (B or 1, 1, T, T) is 1."""
+        return image * (1 - mask * (1 - image.new_tensor(factor)[:, None, None]))
+
     def _skin(self, t: dict[str, Tensor]) -> Tensor:
-        colour = ramp(SKIN, t["skin_melanin"])
-        tint = torch.cat([t["skin_redness"] - 0.5, 0 * t["skin_redness"], 0.5 - t["skin_yellowness"]], dim=-1)
-        colour = colour * (1 + 0.10 * tint)
-        image = colour[..., None, None].expand(-1, -1, *self.masks["fine"].shape[-2:])
-        unevenness = 0.008 + 0.035 * t["skin_mottling"][..., None, None]
-        image = image * (1 + unevenness * (self.masks["coarse"] + 0.6 * self.masks["fine"]))
-        image = self._over(image, "freckles", colour * colour.new_tensor([0.72, 0.62, 0.55]), t["skin_mottling"] ** 3)
-        image = self._over(image, "blush", colour * colour.new_tensor([1.0, 0.74, 0.72]), 0.25 + 0.6 * t["cheek_blush"])
-        image = self._over(image, "around_eyes", 0.72 * colour, 0.2 + 0.6 * t["eye_shadow"])
-        return self._over(image, "creases", 0.50 * colour, 0.7)
+        colour = skin_colour(t)
+        mottling, coarse = t["skin_mottling"][..., None, None], self.masks["coarse"]
+        melanin = (0.012 + 0.05 * mottling) * coarse + (0.010 + 0.02 * mottling) * self.masks["fine"]
+        blood = (0.010 + 0.030 * mottling + 0.020 * t["skin_redness"][..., None, None]) * self.masks["blood"]
+        pigment = colour.new_tensor([0.7, 1.0, 1.2])[:, None, None]
+        vessels = colour.new_tensor([-0.25, 1.0, 0.9])[:, None, None]
+        image = colour[..., None, None] * (1 + melanin * pigment) * (1 - blood * vessels)
+        image = self._over(image, "forehead", colour * colour.new_tensor([1.03, 1.03, 0.97]), 0.6)
+        flush = 0.20 + 0.5 * t["cheek_blush"]
+        image = self._over(image, "blush", colour * colour.new_tensor([1.0, 0.74, 0.72]), flush)
+        image = self._over(
+            image, "around_eyes", colour * colour.new_tensor([0.74, 0.66, 0.68]), 0.1 + 0.75 * t["eye_shadow"]
+        )
+        return self._over(image, "creases", colour * colour.new_tensor([0.55, 0.42, 0.40]), 0.75)
+
+    def _marks(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
+        """Freckles of light skin, moles."""
+        freckled = rise(t["freckles"], 0.62, 1.0) * (1 - 0.8 * rise(t["skin_melanin"], 0.3, 0.7))
+        image = self._dim(image, self.masks["freckles"] * freckled[..., None, None], (0.72, 0.58, 0.48))
+        number = 3.5 * rise(t["moles"], 0.60, 1.05)
+        for k in range(_MOLES):
+            # the number of moles follows one after the other from the first one's place
+            after = torch.remainder((k + 0.5) / _MOLES - t["mole_place"], 1.0) * _MOLES
+            shown = ((number - after) * 2).clamp(0, 1)[..., None, None]
+            image = self._dim(image, self.masks[f"mole_{k}"] * shown, (0.45, 0.36, 0.33))
+        return image
+
+    def _lines(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
+        for family, (_, _, darkness, _) in FAMILIES.items():
+            strength = (darkness * line_strength(t, family))[..., None, None]
+            image = self._dim(image, strength * self.masks[f"line_{family}"], (0.35, 0.10, 0.05))
+        return image
+
+    def _make_up(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
+        amount = make_up(t)
+        image = self._over(
+            image, "lids", ramp(LID_COLOUR, t["lid_colour"]) * (1.1 - 0.6 * t["skin_melanin"]), 0.65 * amount
+        )
+        rouge = skin_colour(t) * image.new_tensor([1.0, 0.66, 0.68])
+        return self._over(image, "blush", rouge, 0.8 * amount)
 
     def _hair(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
-        # Dark skin goes with dark hair: the lightest hair a skin can have rises with its lightness.
-        darkness = 1 - (1 - t["hair_darkness"]) * (1 - t["skin_melanin"]).clamp(min=0) ** 0.7
-        colour = ramp(HAIR, 0.2 + 0.8 * darkness)
-        colour = colour * (1 + (t["hair_redness"] ** 4) * colour.new_tensor([0.55, 0.05, -0.25]))
-        colour = torch.lerp(colour, colour.new_tensor([[0.56, 0.55, 0.54]]), 0.8 * t["hair_greyness"] ** 6)
+        colour = hair_colour(t)
         image = self._over(image, "scalp", colour, 0.55 + 0.40 * t["scalp_density"])
-        image = self._over(image, "beard", colour, 0.32 * t["beard_shadow"] ** 2)
-        return self._over(image, "brows", colour, 0.60 + 0.40 * t["brow_density"])
+        # cut hairs under the skin look grey and cold
+        shaven = torch.lerp(0.8 * colour, 0.6 * colour.mean(dim=-1, keepdim=True), 0.5)
+        grown = self.masks["beard"] * self._stubble_shape(t) * (0.52 * stubble(t))[..., None, None]
+        image = image + grown * (shaven[..., None, None] - image)
+        # brows are darker than light hair and grey later
+        brow = torch.lerp(colour, ramp(HAIR, 0.55 + 0.45 * t["hair_darkness"]), 0.45 * (1 - 0.6 * greyness(t)))
+        return image + brow_cover(self.masks, t) * (0.85 * brow[..., None, None] - image)
+
+    def _stubble_shape(self, t: dict[str, Tensor]) -> Tensor:
+        """(B, 1, T, T): full beard below the quantile 0.7, goatee up to 0.88, moustache above."""
+        shape = t["stubble_shape"][..., None, None]
+        goatee, moustache = rise(shape, 0.68, 0.72), rise(shape, 0.86, 0.90)
+        kept = 1 + goatee * (self.masks["beard_chin"] - 1)
+        return kept + moustache * (self.masks["beard_lip"] - kept)
 
     def _lips(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
         tone = (0.75 * t["skin_melanin"] + 0.25 * t["lip_darkness"]).clamp(0, 1)
         colour = ramp(LIPS, tone)
-        red = (0.2 + 0.8 * t["lip_redness"]) * colour.new_tensor([0.08, -0.26, -0.20])
+        red = (0.1 + 0.7 * t["lip_redness"]) * colour.new_tensor([0.06, -0.22, -0.16])
         colour = colour * (1 + red) * (1.08 - 0.2 * t["lip_darkness"])
-        image = self._over(image, "lips", colour, 0.85)
+        painted = make_up(t)
+        shade = ramp(LIPSTICK, t["make_up_hue"]) * (1.05 - 0.35 * t["skin_melanin"])
+        colour = torch.lerp(colour, shade, 0.85 * painted)
+        image = self._over(image, "lips", colour, 0.62 + 0.33 * painted)
+        image = self._dim(image, 0.16 * self.masks["lips"] * (0.5 - 0.5 * self.masks["lip_furrows"]), (0.7, 0.5, 0.5))
         return self._over(image, "lip_line", 0.35 * colour)
 
     def _mouth(self, image: Tensor) -> Tensor:
@@ -164,31 +185,12 @@ class Painter:
             image = self._fixed(image, mask, mask)
         return self._fixed(image, "cavity", "cavity")
 
-    def _eyes(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
-        # Light eyes are found with light skin; the ramp's light half is closed to the darkest skins.
-        darkness = 1 - (1 - t["iris_darkness"]) * (1 - t["skin_melanin"] ** 2)
-        iris = ramp(IRIS, darkness)
-        green = t["iris_greenness"] * (1 - darkness)
-        iris = iris * (1 + green * iris.new_tensor([-0.12, 0.06, -0.25]))
-        image = self._fixed(image, "sclera", "sclera")
-        image = self._fixed(image, "veins", "veins", 0.5)
-        image = self._over(image, "limbus", 0.35 * iris)
-        image = self._over(image, "iris", iris)
-        image = self._over(image, "iris_rays", 1.35 * iris, 0.5)
-        image = self._fixed(image, "pupil", "pupil")
-        return self._fixed(image, "lashes", "lash", 0.55 + 0.45 * t["lash_darkness"])
+    def _rims(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
+        """Inner corners, lashes and the liner along them."""
+        image = self._fixed(image, "caruncle", "caruncle", 0.45)
+        image = self._fixed(image, "lashes", "lash", 0.35 + 0.35 * t["lash_darkness"] + 0.3 * make_up(t))
+        return self._fixed(image, "liner", "liner", 0.85 * rise(make_up(t), 0.2, 0.8))
 
     def _clothes(self, image: Tensor, t: dict[str, Tensor]) -> Tensor:
-        colour = torch.cat([t["clothes_red"], t["clothes_green"], t["clothes_blue"]], dim=-1)
-        colour = 0.06 + 0.66 * (0.55 * colour + 0.45 * colour.mean(dim=-1, keepdim=True))
-        image = self._over(image, "clothes", colour)
+        image = self._over(image, "clothes", clothes_colour(t))
         return image * (1 - 0.12 * self.masks["weave"])
-
-
-def ramp(colours: Sequence[Sequence[float]], position: Tensor) -> Tensor:
-    """Piecewise linear interpolation of n colours at ``position`` (B, 1) in [0, 1] → (B, 3)."""
-    table = position.new_tensor(colours)
-    x = position.clamp(0, 1) * (len(table) - 1)
-    knots = torch.arange(len(table), device=position.device, dtype=position.dtype)
-    weights = (1 - (x - knots).abs()).clamp(min=0)  # (B, n) hat functions
-    return weights @ table

@@ -103,6 +103,14 @@ class HeadModel(ABC):
     def albedo(self, texture: Tensor, size: int = 256) -> Tensor:
         """(B, texture) → (B, 3, size, size) linear-free RGB albedo in [0, 1] over the uv atlas."""
 
+    def relief(self, texture: Tensor, size: int = 256) -> Tensor:
+        """(B, texture) → (B, 1, size, size) height in cm of pores and wrinkles over the surface; flat by default."""
+        return texture.new_zeros(len(texture), 1, size, size)
+
+    def surface(self, texture: Tensor, size: int = 256) -> Tensor:
+        """(B, texture) → (B, 4, size, size): albedo and relief, what the renderer draws."""
+        return torch.cat((self.albedo(texture, size), self.relief(texture, size)), dim=1)
+
     @abstractmethod
     def head_rotation(self, pose: Tensor) -> Tensor:
         """(B, pose) → (B, 3, 3) rotation of the skull in model space, neck and head composed."""

@@ -149,7 +149,7 @@ def _teeth(upper: bool) -> tuple[Array, Array, Ints]:
     u, v = np.meshgrid(np.linspace(0.02, 0.98, len(x)), np.linspace(0.04, 0.46, len(rows)))
     uv = np.stack([u.ravel(), v.ravel() if upper else 1 - v.ravel()], axis=1)
     triangles = build.grid_triangles(len(rows), len(x))
-    return np.concatenate(rows), _cell(uv, 0.52, 0.25), triangles if upper else triangles[:, ::-1]
+    return np.concatenate(rows), _cell(uv, 0.52, 0.10), triangles if upper else triangles[:, ::-1]
 
 
 def _assemble(mesh: build.Mesh, skin: build.Skin) -> HeadArrays:

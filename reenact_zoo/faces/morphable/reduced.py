@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reenact_zoo.faces.morphable._dense import DenseHead, HeadArrays
+from reenact_zoo.faces.morphable._paint import TEXTURE_NAMES
 from reenact_zoo.faces.morphable.base import Region
 
 SHAPE, TEXTURE, ALBEDO_SIZE = 40, 16, 128
@@ -34,6 +35,8 @@ class ReducedHead(DenseHead):
 
     Texture coefficients are N(0, 1) over random people and belong to a basis of albedos instead of named pigments.
     """
+
+    dressed = False
 
     def __init__(self, head: DenseHead) -> None:
         self.blink_closes = head.blink_closes
@@ -58,22 +61,25 @@ class ReducedHead(DenseHead):
 
     def _paint(self, texture: Tensor) -> Tensor:
         """(B, T) of the full head → (B, 3 * ALBEDO_SIZE²), without scalp hair and beard."""
-        self._full.albedo(texture[:1], ALBEDO_SIZE)  # makes the painter of this size
-        painter = self._full._painters[ALBEDO_SIZE].to(texture.device)
+        painter = self._full._painter(ALBEDO_SIZE).to(texture.device)
         painter.masks = {name: mask * (name not in _UNPAINTED) for name, mask in painter.masks.items()}
-        return painter(texture).flatten(1)
+        return painter(texture[:, : len(TEXTURE_NAMES)]).flatten(1)
 
     def albedo(self, texture: Tensor, size: int = ALBEDO_SIZE) -> Tensor:
         """(B, TEXTURE) → (B, 3, size, size) in [0, 1]; detail ends at 128 texels."""
         image = (self._mean + texture @ self._basis).unflatten(1, (3, ALBEDO_SIZE, ALBEDO_SIZE)).clamp(0, 1)
         return F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
 
+    def relief(self, texture: Tensor, size: int = ALBEDO_SIZE) -> Tensor:
+        """Flat: pores and lines belong to the full head."""
+        return texture.new_zeros(len(texture), 1, size, size)
+
     def from_full(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, K) of the full head → the nearest ones of this head, in the least-squares sense."""
         parts = self._full.layout.split(coefficients)
         painted = self._paint(parts["texture"]) - self._mean
         return self.layout.join(
-            shape=parts["shape"] @ self._shape_map,
+            shape=parts["shape"][..., : len(self._shape_map)] @ self._shape_map,
             texture=painted @ self._basis.T / self._basis.square().sum(dim=1),
             expression=parts["expression"] @ self._expression_map,
             pose=parts["pose"],

@@ -32,11 +32,15 @@ def ict(ict_source: Path, tmp_path_factory: pytest.TempPathFactory) -> DenseHead
     return head
 
 
+@pytest.fixture(scope="session")
+def procedural() -> DenseHead:
+    head = load_head("procedural")
+    assert isinstance(head, DenseHead)
+    return head
+
+
 @pytest.fixture(params=["procedural", "ict"])
 def head(request: pytest.FixtureRequest) -> DenseHead:
-    if request.param == "ict":
-        found = request.getfixturevalue("ict")
-    else:
-        found = load_head("procedural")
+    found = request.getfixturevalue(request.param)
     assert isinstance(found, DenseHead)
     return found

@@ -37,7 +37,7 @@ def test_projected_people_keep_their_place_and_roughly_their_face(heads: tuple[D
     full, reduced = heads
     coefficients = people(full)
     a, b = full.layout.split(coefficients), reduced.layout.split(reduced.from_full(coefficients))
-    there = full.vertices(a["shape"], a["expression"], a["pose"])
+    there = full.vertices(a["shape"], a["expression"], a["pose"])[:, : len(full.arrays.template)]
     here = reduced.vertices(b["shape"], b["expression"], b["pose"])
     mean_head = reduced.vertices(0 * b["shape"], 0 * b["expression"], b["pose"])
     error, baseline = (there - here).norm(dim=-1).mean(), (there - mean_head).norm(dim=-1).mean()
@@ -60,7 +60,8 @@ def test_kept_expressions_map_to_themselves(heads: tuple[DenseHead, ReducedHead]
 def test_there_are_no_teeth_and_no_hair(heads: tuple[DenseHead, ReducedHead]) -> None:
     full, reduced = heads
     lost = {int(r) for r in full.regions.unique()} - {int(r) for r in reduced.regions.unique()}
-    assert lost == {Region.TEETH, Region.HAIR}
+    assert lost == {Region.TEETH, Region.HAIR, Region.GLASSES}
+    assert len(reduced.template) == len(full.arrays.template)
 
 
 def test_albedo_follows_skin_tone_but_not_the_scalp(heads: tuple[DenseHead, ReducedHead]) -> None:
@@ -70,9 +71,22 @@ def test_albedo_follows_skin_tone_but_not_the_scalp(heads: tuple[DenseHead, Redu
     tones[:, melanin] = torch.tensor([-1.5, 1.5])
     texture = reduced.layout.split(reduced.from_full(tones))["texture"]
     light, dark = reduced.albedo(texture, 128)
-    painted = full.albedo(full.layout.split(tones)["texture"], 128)
-    full.albedo(painted.new_zeros(1, full.layout.texture), 128)
-    scalp = full._painters[128].masks["scalp"][0, 0] > 0.9
+    painter = full._painter(128)
+    painted = painter(full.layout.split(tones)["texture"])  # of the body, without what is worn
+    scalp = painter.masks["scalp"][0, 0] > 0.9
     assert float(light.mean() - dark.mean()) > 0.15
     assert float((light - painted[0])[:, scalp].mean()) > 0.1  # skin where the full head has hair
     assert float((light - painted[0])[:, ~scalp].abs().mean()) < 0.05
+
+
+def test_it_wears_nothing(heads: tuple[DenseHead, ReducedHead]) -> None:
+    full, reduced = heads
+    coefficients = people(full, 2)
+    other = coefficients.clone()
+    first = full.layout.shape - len(full.style_names)
+    other[:, first : full.layout.shape] = torch.randn(
+        2, len(full.style_names), generator=torch.Generator().manual_seed(1)
+    )
+    assert len(full.style_names) > 0
+    assert reduced.style_names == ()
+    assert torch.equal(reduced.from_full(coefficients), reduced.from_full(other))
