@@ -20,7 +20,9 @@ from reenact_zoo.video.write import write_image
 COMMANDS = ["list", "train", "evaluate", "benchmark", "animate", "table", "data", "weights", "metrics"]
 LEAVES = [
     *(["list"], ["train"], ["evaluate"], ["benchmark"], ["animate"], ["table"], ["data", "generate"]),
-    *(["weights", "list"], ["weights", "path"], ["weights", "verify"], ["metrics", "list"], ["metrics", "show"]),
+    *(["data", "prepare"], ["data", "check"], ["data", "freeze"], ["data", "accept-terms"]),
+    *(["weights", "list"], ["weights", "show"], ["weights", "fetch"], ["weights", "import"], ["weights", "path"]),
+    *(["weights", "verify"], ["metrics", "list"], ["metrics", "show"]),
 ]
 
 
@@ -124,7 +126,8 @@ def test_interrupting_a_benchmark_exits_with_130(tmp_path: Path) -> None:
     program = shutil.which("reenact-zoo") or str(Path(sys.executable).with_name("reenact-zoo"))
     command = [program, "benchmark", "quickstart", "--out", str(tmp_path), "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(6)  # past the imports, inside the first protocol
+    while process.poll() is None and not any(tmp_path.iterdir()):
+        time.sleep(0.2)  # until the first protocol has begun: how long the imports take says nothing here
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

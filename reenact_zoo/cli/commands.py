@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from reenact_zoo import __version__
-from reenact_zoo.cli.stock import list_things, metrics_app, weights_app
+from reenact_zoo.cli.data import data_app
+from reenact_zoo.cli.stock import list_things, metrics_app
 from reenact_zoo.cli.terminal import Commands, console, example, fail
+from reenact_zoo.cli.weights import LicenceOption, weights_app
 from reenact_zoo.registry import METHODS
 from reenact_zoo.types import InputError
 
@@ -23,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make and inspect data.")
 app.command("list", epilog=example("list methods"))(list_things)
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
@@ -79,6 +80,7 @@ def evaluate(
     limit: Limit = None,
     device: Device = "auto",
     quiet: Quiet = False,
+    licence: LicenceOption = None,
 ) -> None:
     """Measure one method on one protocol; writes a record and its per-pair values."""
     _benchmark([protocol], [method], out, {method: checkpoint} if checkpoint else {}, root, limit, device, quiet)
@@ -94,6 +96,7 @@ def benchmark(
     limit: Limit = None,
     device: Device = "auto",
     quiet: Quiet = False,
+    licence: LicenceOption = None,
 ) -> None:
     """Compare methods side by side: a table here, and an HTML report whose path is printed."""
     from reenact_zoo.evaluation.protocol import load_suite, suite_names
@@ -174,6 +177,7 @@ def animate(
     consent: Annotated[str, typer.Option(help="Consent of the person shown, in words; kept beside the result.")] = "",
     device: Device = "auto",
     quiet: Quiet = False,
+    licence: LicenceOption = None,
 ) -> None:
     """Make the person in SOURCE perform the motion of DRIVING; keeps its exact frame rate and audio.
 
@@ -231,40 +235,6 @@ def table(
             built.print(console())
         else:
             print({Format.MARKDOWN: built.markdown, Format.CSV: built.csv, Format.LATEX: built.latex}[form]())
-
-
-class Generated(StrEnum):
-    """Data sets that are made, not read."""
-
-    SYNTHETIC = "synthetic"
-
-
-@data_app.command("generate", epilog=example("data generate synthetic --head ict --identities 8 --out my_heads"))
-def data_generate(
-    dataset: Annotated[Generated, typer.Argument(help="What to make.")],
-    out: Annotated[Path, typer.Option(help="New folder for clips and annotations.")],
-    head: Annotated[str, typer.Option(help="Head model: ict or procedural.")] = "procedural",
-    identities: Annotated[int, typer.Option(min=1)] = 8,
-    clips: Annotated[int, typer.Option(min=1, help="Clips per identity.")] = 1,
-    frames: Annotated[int, typer.Option(min=1, help="Frames per clip.")] = 75,
-    size: Annotated[int, typer.Option(min=16, help="Side in pixels.")] = 256,
-    split: Annotated[str, typer.Option(help="train, val or test identities.")] = "train",
-    quiet: Quiet = False,
-) -> None:
-    """Render synthetic clips with landmarks, coefficients, parsing and mattes."""
-    from reenact_zoo.data.generate import generate
-
-    made = generate(
-        out,
-        head=head,
-        identities=identities,
-        clips=clips,
-        frames=frames,
-        image_size=size,
-        split=split,
-        progress=not quiet,
-    )
-    print(f"{made} clips in {out}")
 
 
 def main() -> None:

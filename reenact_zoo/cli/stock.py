@@ -1,4 +1,4 @@
-"""What is there: methods, data sets, metrics, protocols, suites, weights."""
+"""What is there: methods, data sets, metrics, protocols, suites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from reenact_zoo.cli.terminal import example, print_rows
 from reenact_zoo.registry import DATASETS, METHODS, METRICS, Registry
 
-weights_app = typer.Typer(no_args_is_help=True, help="Which weight files exist, which are at hand, and are they whole.")
 metrics_app = typer.Typer(no_args_is_help=True, help="What each metric measures, exactly.")
 
 
@@ -51,40 +50,6 @@ def _described(registry: Registry[Any]) -> list[tuple[str, str]]:
             text += "  (no training)"
         rows.append((name, text))
     return rows
-
-
-@weights_app.command("list", epilog=example("weights list"))
-def weights_list() -> None:
-    """Every known weight file: at hand or not, licence, size."""
-    from reenact_zoo.weights.store import WeightStore, manifest
-
-    store = WeightStore()
-    rows = []
-    for name, entry in manifest().items():
-        state = "at hand" if store.available(name) else "missing"
-        size = f"{entry.size / 1e6:7.1f} MB" if entry.size else " " * 10
-        rows.append((name, f"{state:8} {size}  {entry.licence}  {entry.file}"))
-    print_rows("weights", rows)
-
-
-@weights_app.command("path", epilog=example("weights path mobilefacenet"))
-def weights_path(name: str) -> None:
-    """Where a weight file lies; says how to get it otherwise."""
-    from reenact_zoo.weights.store import WeightStore
-
-    print(WeightStore().path(name))
-
-
-@weights_app.command("verify", epilog=example("weights verify"))
-def weights_verify() -> None:
-    """Read every file at hand again and compare its sha256; exit status 1 if one differs."""
-    from reenact_zoo.weights.store import WeightStore, manifest
-
-    store = WeightStore()
-    rows = {name: store.verify(name) for name in manifest() if store.available(name)}
-    print_rows("weights", [(name, "whole" if good else "DIFFERS from its sha256") for name, good in rows.items()])
-    if not all(rows.values()):
-        raise typer.Exit(1)
 
 
 @metrics_app.command("list", epilog=example("metrics list"))

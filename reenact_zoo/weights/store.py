@@ -1,155 +1,184 @@
-"""Where weight files are found, how they are recognised, and how they are loaded without running code from them."""
+"""Where weight files are found, how they are recognised, and whether this run may use them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
-from reenact_zoo.registry import nearest
-from reenact_zoo.types import InputError
-
-FOLDER_VARIABLE = "REENACT_ZOO_WEIGHTS"
-CACHE_VARIABLE = "REENACT_ZOO_CACHE"
-
-
-class WeightsMissing(InputError):
-    """A weight file is not at hand; the text says which file, its size and licence, and where to put it."""
-
-
-@dataclass(frozen=True)
-class WeightEntry:
-    """One line of the manifest; see weights/manifest.yaml for the meaning of each field."""
-
-    name: str
-    file: str
-    architecture: str
-    urls: tuple[str, ...]
-    size: int | None
-    sha256: str | None
-    licence: str
-    permissive: bool
-    trained_on: str
-    paper: str
-    preprocessing: str
-
-
-def cache_folder() -> Path:
-    """User cache: $REENACT_ZOO_CACHE, else reenact_zoo under $XDG_CACHE_HOME or ~/.cache; it may not exist yet."""
-    if own := os.environ.get(CACHE_VARIABLE):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reenact_zoo"
-
-
-@cache
-def manifest() -> dict[str, WeightEntry]:
-    """All entries by name, in the manifest's order."""
-    text = files("reenact_zoo.weights").joinpath("manifest.yaml").read_text(encoding="utf-8")
-    entries = [WeightEntry(**{**item, "urls": tuple(item["urls"])}) for item in yaml.safe_load(text)]
-    return {entry.name: entry for entry in entries}
+from reenact_zoo.weights.convert import convert
+from reenact_zoo.weights.folders import cache_folder as cache_folder  # callers take both from here
+from reenact_zoo.weights.folders import file_sha256, named_folders, own_folder, read_sha256, trusted_sha256
+from reenact_zoo.weights.licence import licence_level
+from reenact_zoo.weights.loading import load_into, read_checkpoint
+from reenact_zoo.weights.manifest import (
+    LicenceRefused,
+    WeightEntry,
+    WeightsMissing,
+    described,
+    differing_text,
+    find_entry,
+    manifest,
+    missing_text,
+    refused_text,
+)
 
 
 class WeightStore:
-    """Finds weights in a folder of the user's (searched recursively), then the user cache, then the package.
+    """Finds weights in the user's folders (searched recursively), then the user cache, then installed packages.
 
-    A file is recognised by size and sha256, whatever its name; an entry without a sha256 is recognised by name.
+    A file is recognised by size and sha256, whatever its name. An entry without a sha256 is recognised by name; once
+    such a file was fetched or imported, another one of that name is no longer taken for it.
 
     Args:
         folder: overrides the environment variable REENACT_ZOO_WEIGHTS, which may name several folders as PATH does.
+        licence: "permissive" or "research" (both kinds); None: REENACT_ZOO_LICENCE, else "permissive".
 
     Raises:
-        InputError: the named folder does not exist.
+        InputError: the named folder does not exist, or the licence level is unknown.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folders = [*_user_folders(folder), cache_folder() / "weights", _bundled_folder()]
+    def __init__(self, folder: Path | None = None, licence: str | None = None) -> None:
+        self._folders = [*named_folders(folder), own_folder(), _bundled_folder(), *_installed_folders()]
+        self._licence = licence_level(licence)
         self._found: dict[str, Path] = {}
         self._listing: list[tuple[Path, int]] | None = None
+
+    # --- what is there ---
 
     def known(self, name: str) -> bool:
         """Whether the manifest has an entry of this name."""
         return name in manifest()
 
-    def describe(self, name: str) -> str:
-        """What a person has to look for: name, file, size, licence."""
-        entry = self.entry(name)
-        size = f", {entry.size / 1e6:.1f} MB" if entry.size else ""
-        return f"weights '{name}' ({entry.file}{size}, {entry.licence})"
-
     def entry(self, name: str) -> WeightEntry:
         """Manifest entry; InputError with the nearest name where there is none."""
-        if name not in manifest():
-            raise InputError(f"unknown weights '{name}'; {nearest(name, manifest())}")
-        return manifest()[name]
+        return find_entry(name)
+
+    def describe(self, name: str) -> str:
+        """What a person has to look for: name, file, size, licence; or which flag allows a file that is there."""
+        entry = self.entry(name)
+        if not self.allowed(name) and self.at_hand(name):
+            return refused_text(entry, at_hand=True)
+        return described(entry)
+
+    def allowed(self, name: str) -> bool:
+        """Whether the licence of the entry is among those this run may use."""
+        return self.entry(name).permissive or self._licence == "research"
+
+    def at_hand(self, name: str) -> bool:
+        """Whether a folder holds the file, whatever its licence."""
+        return self._look_up(self.entry(name))[0] is not None
 
     def path(self, name: str) -> Path:
         """File of an entry.
 
         Raises:
+            LicenceRefused: its licence is not permissive and research was not asked for.
             WeightsMissing: no folder holds it (or only a file of that name with another content).
         """
         entry = self.entry(name)
-        if name not in self._found or not self._found[name].is_file():
-            self._found[name] = self._search(entry)
-        return self._found[name]
+        if not self.allowed(name):
+            raise LicenceRefused(refused_text(entry, self.at_hand(name)))
+        found, difference = self._look_up(entry)
+        if found is None:
+            raise WeightsMissing(missing_text(entry, difference))
+        return found
 
     def available(self, name: str) -> bool:
         """Whether ``path`` would succeed."""
-        try:
-            self.path(name)
-        except WeightsMissing:
-            return False
-        return True
+        return self.missing(name) is None
 
     def missing(self, name: str) -> str | None:
-        """None where the entry is at hand, else the sentence ``WeightsMissing`` would carry."""
+        """None where the entry can be used, else the sentence ``path`` would raise."""
         try:
             self.path(name)
         except WeightsMissing as error:
             return str(error)
         return None
 
+    # --- what is in it ---
+
     def sha256(self, name: str) -> str:
         """Hash of the file that is used, for records."""
         return file_sha256(self.path(name))
 
-    def verify(self, name: str) -> bool:
-        """Hash the file again, whatever is remembered; True where it is the manifest's sha256 or none is stated."""
-        expected = self.entry(name).sha256
-        return expected is None or _hash(self.path(name)) == expected
+    def verify(self, name: str) -> str | None:
+        """Read the file again, whatever is remembered, and compare its hash; licences do not matter here.
 
-    def load_state_dict(self, name: str) -> dict[str, Tensor]:
-        """Tensors by key; a "state_dict" level and the prefix "module." are removed.
-
-        Tries safetensors, then ``torch.load(weights_only=True)``, then a pickle of arrays.
+        Returns:
+            None where nothing is wrong (or no hash is known); else the difference in words.
 
         Raises:
-            WeightsMissing: the file is not at hand.
+            WeightsMissing: no file of that content or name is at hand.
+        """
+        entry = self.entry(name)
+        path, difference = self._look_up(entry)
+        if path is None and not difference:
+            raise WeightsMissing(missing_text(entry))
+        expected = entry.sha256 or trusted_sha256(name)
+        if path is None or expected is None:
+            return difference or None
+        found = read_sha256(path)
+        return None if found == expected else differing_text(path, f"sha256 {expected}", f"sha256 {found}")
+
+    def load_state_dict(self, name: str, part: str = "") -> dict[str, Tensor]:
+        """Tensors of an entry by the keys our network uses; see ``convert``.
+
+        ``part``: which of several networks in the file; "" for the main one.
+
+        Raises:
+            WeightsMissing: the file is not at hand, or its licence is not allowed.
             InputError: the file wants to run code, or holds no tensors.
         """
-        return load_tensors(self.path(name))
+        return convert(name, read_checkpoint(self.path(name)), part)
 
-    def _search(self, entry: WeightEntry) -> Path:
-        impostor = None
+    def load_into(self, module: nn.Module, name: str, part: str = "") -> None:
+        """``load_state_dict`` put into a network; InputError names the first key that does not fit."""
+        load_into(module, self.load_state_dict(name, part), name)
+
+    # --- search ---
+
+    def refresh(self) -> None:
+        """Look into the folders again: a file was added since they were listed."""
+        self._listing = None
+        self._found.clear()
+
+    def _look_up(self, entry: WeightEntry) -> tuple[Path | None, str]:
+        """File of the entry, or None and what is wrong with one of its name ("" where there is none)."""
+        known = self._found.get(entry.name)
+        if known is not None and known.is_file():
+            return known, ""
+        found, difference = self._by_content(entry) if entry.sha256 else self._by_name(entry)
+        if found is not None:
+            self._found[entry.name] = found
+        return found, difference
+
+    def _by_content(self, entry: WeightEntry) -> tuple[Path | None, str]:
+        difference = ""
         for path, size in self._files():
-            if entry.sha256 is None:
-                if path.name == entry.file:
-                    return path
-            elif size == entry.size and file_sha256(path) == entry.sha256:
-                return path
-            elif path.name == entry.file:
-                impostor = path
-        raise WeightsMissing(_missing_text(entry, impostor))
+            alike = size == entry.size if entry.size is not None else path.name == entry.file  # what is worth hashing
+            if alike and file_sha256(path) == entry.sha256:
+                return path, ""
+            if path.name == entry.file:
+                found = f"sha256 {file_sha256(path)}" if alike else f"{size:,} bytes"
+                expected = f"sha256 {entry.sha256}" if alike else f"{entry.size:,} bytes"
+                difference = differing_text(path, expected, found)
+        return None, difference
+
+    def _by_name(self, entry: WeightEntry) -> tuple[Path | None, str]:
+        difference, trusted = "", trusted_sha256(entry.name)
+        for path, _ in self._files():
+            if path.name == entry.file:
+                if trusted is None or file_sha256(path) == trusted:
+                    return path, ""
+                difference = differing_text(path, f"sha256 {trusted}", f"sha256 {file_sha256(path)}")
+                difference += "; if the new file is meant, import it with --replace"
+        return None, difference
 
     def _files(self) -> Iterator[tuple[Path, int]]:
         if self._listing is None:
@@ -157,18 +186,17 @@ class WeightStore:
         yield from self._listing
 
 
-def _user_folders(folder: Path | None) -> list[Path]:
-    named = [folder] if folder else [Path(p) for p in os.environ.get(FOLDER_VARIABLE, "").split(os.pathsep) if p]
-    folders = [path.expanduser() for path in named]
-    for path in folders:
-        if not path.is_dir():
-            where = "weights folder" if folder else FOLDER_VARIABLE
-            raise InputError(f"{where} names '{path}', which is not a folder; create it or correct the name")
-    return folders
-
-
 def _bundled_folder() -> Path:
     return Path(str(files("reenact_zoo").joinpath("bundled", "weights")))
+
+
+@cache
+def _installed_folders() -> tuple[Path, ...]:
+    """Where torchmetrics keeps the linear heads of LPIPS, which are recognised by sha256 like any other file."""
+    spec = find_spec("torchmetrics")
+    if spec is None or spec.origin is None:
+        return ()
+    return (Path(spec.origin).parent / "functional" / "image" / "lpips_models",)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
@@ -178,103 +206,3 @@ def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
             path = Path(root, name)
             if path.is_file():  # a dangling link is no file
                 yield path, path.stat().st_size
-
-
-def _missing_text(entry: WeightEntry, impostor: Path | None) -> str:
-    size = f"{entry.size:,} bytes, " if entry.size else ""
-    text = f"weights '{entry.name}' are not at hand: put {entry.file} ({size}licence: {entry.licence}) "
-    text += f"into the folder that {FOLDER_VARIABLE} names or into {cache_folder() / 'weights'}"
-    if entry.urls:
-        text += f"; source: {entry.urls[0]}"
-    if impostor is not None:
-        text += f"; {impostor} has that name, but its size or sha256 is another (expected {entry.sha256})"
-    return text
-
-
-# --- hashes ---------------------------------------------------------------------------------------------------------
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file; remembered in the user cache under path, size and modification time."""
-    status = path.stat()
-    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-    known = _read_memo()
-    if key not in known:
-        known[key] = _hash(path)
-        _write_memo(known)
-    return known[key]
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _memo_path() -> Path:
-    return cache_folder() / "sha256.json"
-
-
-def _read_memo() -> dict[str, str]:
-    try:
-        memo = json.loads(_memo_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return memo if isinstance(memo, dict) else {}
-
-
-def _write_memo(memo: dict[str, str]) -> None:
-    target = _memo_path()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False, encoding="utf-8") as file:
-            json.dump(memo, file)
-        Path(file.name).replace(target)  # atomic: another process never reads half a file
-    except OSError:
-        pass  # a read-only home costs time, nothing else
-
-
-# --- loading --------------------------------------------------------------------------------------------------------
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a file by key, without ever running code from it; see ``WeightStore.load_state_dict``."""
-    content = _load(path)
-    inner = content.get("state_dict")
-    tensors = {
-        key.removeprefix("module."): value
-        for key, value in (inner if isinstance(inner, dict) else content).items()
-        if isinstance(value, Tensor)
-    }
-    if not tensors:
-        raise InputError(f"{path.name} holds no tensors")
-    return tensors
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import pickle
-    import warnings
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from reenact_zoo.weights.arrays import load_arrays
-
-    try:
-        return dict(load_file(path))
-    except SafetensorError:
-        pass  # another format
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a pickle of arrays is announced as an unusual protocol, then refused
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
-        arrays = load_arrays(path)
-        return {key: torch.from_numpy(value.copy()) for key, value in arrays.items() if _is_numeric(value)}
-    if not isinstance(content, dict):
-        raise InputError(f"{path.name} holds a {type(content).__name__}, not a state dict")
-    return content
-
-
-def _is_numeric(value: Any) -> bool:
-    return hasattr(value, "dtype") and value.dtype.kind in "fiub"

@@ -1,43 +1,32 @@
-"""Weights are recognised by content, missing ones are explained, and no file ever runs code."""
+"""Weights are recognised by content, missing ones are explained, and licences decide what may be used."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-from dataclasses import replace
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from reenact_zoo.types import InputError
-from reenact_zoo.weights import store as store_module
-from reenact_zoo.weights.store import WeightsMissing, WeightStore, file_sha256, load_tensors, manifest
+from reenact_zoo.weights import folders
+from reenact_zoo.weights.folders import file_sha256, trust
+from reenact_zoo.weights.manifest import LicenceRefused, WeightEntry, WeightsMissing
+from reenact_zoo.weights.store import WeightStore
 
 CONTENT = b"some weights"
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REENACT_ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("REENACT_ZOO_WEIGHTS", raising=False)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+Declare = Callable[..., WeightEntry]
 
 
 @pytest.fixture
-def toy_entry(monkeypatch: pytest.MonkeyPatch) -> str:
-    entry = replace(
-        manifest()["mobilefacenet"],
-        name="toy",
-        file="toy.bin",
-        size=len(CONTENT),
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
-    )
-    named = replace(entry, name="named", file="named.bin", size=None, sha256=None)
-    monkeypatch.setattr(store_module, "manifest", lambda: {"toy": entry, "named": named})
-    return "toy"
+def toy_entry(declare: Declare) -> str:
+    declare("named")
+    return declare("toy", size=len(CONTENT), sha256=SHA256).name
 
 
 def test_a_file_is_found_by_content_under_any_name_and_depth(tmp_path: Path, toy_entry: str) -> None:
@@ -99,7 +88,7 @@ def test_a_hash_is_computed_once_and_again_when_the_file_changes(
     path.write_bytes(CONTENT)
     first = file_sha256(path)
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_hash", lambda path: pytest.fail("hashed a second time"))
+        patch.setattr(folders, "read_sha256", lambda path: pytest.fail("hashed a second time"))
         assert file_sha256(path) == first
     path.write_bytes(CONTENT + b"!")
     assert file_sha256(path) == hashlib.sha256(CONTENT + b"!").hexdigest()
@@ -110,10 +99,11 @@ def test_verify_reads_the_file_again(tmp_path: Path, toy_entry: str) -> None:
     path.parent.mkdir()
     path.write_bytes(CONTENT)
     store, status = WeightStore(path.parent), path.stat()
-    assert store.verify(toy_entry)
+    assert store.verify(toy_entry) is None
     path.write_bytes(CONTENT[::-1])
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # size and time are unchanged: the memo still says good
-    assert not store.verify(toy_entry)
+    assert SHA256 in (store.verify(toy_entry) or "")
+    assert hashlib.sha256(CONTENT[::-1]).hexdigest() in (store.verify(toy_entry) or "")
 
 
 def test_an_unwritable_cache_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,78 +112,104 @@ def test_an_unwritable_cache_costs_nothing_but_time(tmp_path: Path, monkeypatch:
     assert file_sha256(tmp_path / "file") == hashlib.sha256(CONTENT).hexdigest()
 
 
-class _Malice:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path, protocol: int) -> None:
-    path, trace = tmp_path / "evil.pkl", tmp_path / "it ran"
-    path.write_bytes(pickle.dumps({"mean": _Malice(trace)}, protocol=protocol))
-    with pytest.raises(InputError, match="mkdir"):
-        load_tensors(path)
-    assert not trace.exists()
-    pickle.loads(path.read_bytes())
-    assert trace.exists(), "the planted file is harmless, so the test would prove nothing"
+def test_a_truncated_file_says_which_size_was_expected(tmp_path: Path, toy_entry: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "toy.bin").write_bytes(CONTENT[:-2])
+    text = WeightStore(tmp_path / "mine").missing(toy_entry) or ""
+    assert f"{len(CONTENT)} bytes expected" in text
+    assert f"{len(CONTENT) - 2} bytes found" in text
+    assert WeightStore(tmp_path / "mine").verify(toy_entry)
 
 
-def test_a_malicious_torch_checkpoint_is_refused(tmp_path: Path) -> None:
-    path, trace = tmp_path / "evil.pt", tmp_path / "it ran"
-    torch.save({"state_dict": {"w": torch.ones(1), "x": _Malice(trace)}}, path)
-    with pytest.raises(InputError):
-        load_tensors(path)
-    assert not trace.exists()
+def test_a_hash_without_a_size_is_checked_on_files_of_that_name(tmp_path: Path, declare: Declare) -> None:
+    declare("sizeless", sha256=SHA256)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sizeless.bin").write_bytes(CONTENT[::-1])
+    assert SHA256 in (WeightStore(tmp_path / "mine").missing("sizeless") or "")
+    (tmp_path / "mine" / "sizeless.bin").write_bytes(CONTENT)
+    assert WeightStore(tmp_path / "mine").available("sizeless")
 
 
-def test_a_text_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "w.pt"
-    path.write_text("hello")
-    with pytest.raises(InputError, match=r"w\.pt"):
-        load_tensors(path)
+def test_once_trusted_another_file_of_that_name_is_refused(tmp_path: Path, toy_entry: str) -> None:
+    path = tmp_path / "mine" / "named.bin"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    trust("named", SHA256)
+    assert WeightStore(path.parent).path("named") == path
+    assert WeightStore(path.parent).verify("named") is None
+    path.write_bytes(CONTENT[::-1])
+    with pytest.raises(WeightsMissing, match=SHA256):
+        WeightStore(path.parent).path("named")
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "torch", "torch with prefix", "pickle 2", "pickle 4"])
-def test_every_safe_format_gives_the_same_tensors(tmp_path: Path, kind: str) -> None:
-    wanted = torch.arange(6.0).reshape(2, 3)
-    path = tmp_path / "w"
-    if kind == "safetensors":
-        save_file({"a.weight": wanted}, path)
-    elif kind == "torch":
-        torch.save({"a.weight": wanted}, path)
-    elif kind == "torch with prefix":
-        torch.save({"epoch": 3, "state_dict": {"module.a.weight": wanted}}, path)
-    else:
-        path.write_bytes(pickle.dumps({"a.weight": wanted.numpy(), "note": "text"}, protocol=int(kind[-1])))
-    loaded = load_tensors(path)
-    assert list(loaded) == ["a.weight"]
-    assert torch.equal(loaded["a.weight"], wanted)
+def test_verify_of_an_absent_file_is_an_error(toy_entry: str) -> None:
+    with pytest.raises(WeightsMissing):
+        WeightStore().verify(toy_entry)
 
 
-def test_a_pickle_written_by_numpy_1_loads(tmp_path: Path) -> None:
-    path = tmp_path / "old.pkl"
-    content = pickle.dumps({"mean": np.arange(3.0)}, protocol=2)
-    path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    assert b"numpy.core.multiarray" in path.read_bytes()
-    assert load_tensors(path)["mean"].tolist() == [0, 1, 2]
+# --- licences ---
 
 
-def test_the_manifest_is_consistent() -> None:
-    for name, entry in manifest().items():
-        assert entry.name == name
-        assert (entry.size is None) == (entry.sha256 is None)
-        assert entry.sha256 is None or len(entry.sha256) == 64
-        assert entry.licence
-        assert entry.trained_on
-        assert all(url.startswith("https://") for url in entry.urls)
+@pytest.fixture
+def restricted(tmp_path: Path, declare: Declare) -> WeightStore:
+    declare("restricted", sha256=SHA256, size=len(CONTENT), permissive=False, licence="for research")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "w").write_bytes(CONTENT)
+    return WeightStore(tmp_path / "mine")
+
+
+def test_research_only_weights_are_refused_unless_asked_for(restricted: WeightStore, tmp_path: Path) -> None:
+    assert not restricted.available("restricted")
+    assert restricted.at_hand("restricted")
+    with pytest.raises(LicenceRefused, match="--licence research") as error:
+        restricted.load_state_dict("restricted")
+    assert "for research" in str(error.value)
+    assert "are at hand" in str(error.value)
+    assert "--licence research" in restricted.describe("restricted")
+    assert WeightStore(tmp_path / "mine", licence="research").available("restricted")
+
+
+def test_the_environment_may_allow_them_and_the_argument_decides(
+    restricted: WeightStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REENACT_ZOO_LICENCE", "research")
+    assert WeightStore(tmp_path / "mine").available("restricted")
+    assert not WeightStore(tmp_path / "mine", licence="permissive").available("restricted")
+
+
+def test_absent_research_weights_say_both_what_to_allow_and_where_to_put_them(declare: Declare) -> None:
+    declare("restricted", permissive=False)
+    text = WeightStore().missing("restricted") or ""
+    for part in ("not at hand", "--licence research", "restricted.bin", "REENACT_ZOO_WEIGHTS"):
+        assert part in text
+
+
+def test_an_unknown_level_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REENACT_ZOO_LICENCE", "reserch")
+    with pytest.raises(InputError, match="research"):
+        WeightStore()
+
+
+# --- what is really there ---
+
+
+def test_the_lpips_heads_come_with_an_installed_package() -> None:
+    heads = WeightStore().load_state_dict("lpips_vgg")
+    assert [tuple(w.shape) for w in heads.values()] == [(1, c, 1, 1) for c in (64, 128, 256, 512, 512)]
+
+
+def test_the_documented_example_runs(weights_folder: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "weights.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, page.name, "exec"), names)
+    stored = WeightStore().load_state_dict("mobilefacenet")
+    assert all(torch.equal(value, stored[key]) for key, value in names["network"].state_dict().items())
 
 
 def test_the_real_files_are_recognised_and_load(weights_folder: Path) -> None:
     store = WeightStore()
-    tensors = {"mobilefacenet": 307, "3ddfa_v2_mb05": 166, "3ddfa_v2_mean_std": 2, "mtcnn_onet": 21}
+    tensors = {"mobilefacenet": 307, "3ddfa_v2_mb05": 164, "3ddfa_v2_mean_std": 2, "mtcnn_onet": 21}
     for name, count in tensors.items():
         assert len(store.load_state_dict(name)) == count, name
     assert store.available("openseeface_lm0")
