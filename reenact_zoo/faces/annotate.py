@@ -7,13 +7,20 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
+from reenact_zoo.faces.matting import matte_from_parsing
 from reenact_zoo.types import InputError, PairBatch
 
 IMAGES = ("driving_reference", "source", "driving")  # longest first: "driving_reference_x" also begins with "driving_"
-QUANTITY_OF = {"landmarks": "landmarks"}
-"""PairBatch name without prefix → quantity of ``FaceMeasurer``."""
+QUANTITIES_OF: dict[str, tuple[str, ...]] = {
+    "landmarks": ("landmarks",),
+    "coefficients": ("coefficients_synthetic",),
+    "parsing": ("parsing_bisenet", "parsing_synthetic"),
+    "matte": ("parsing_bisenet", "parsing_synthetic"),
+}
+"""PairBatch name without prefix → quantities of ``FaceMeasurer`` it can be read from; the first at hand is taken."""
 
 Supplier = Callable[[Tensor], Tensor]
+_FROM: dict[str, Supplier] = {"matte": matte_from_parsing}  # names that are not the quantity itself
 
 
 class Measures(Protocol):
@@ -30,14 +37,21 @@ class Annotator:
     """Estimates annotations of source, driving and driving_reference images.
 
     Args:
-        measurer: answers landmarks, and remembers images it has seen.
-        supplied: more annotations: name without prefix ("coefficients", "parsing" …) → function from images
-            (B, 3, H, W) to the annotation (B, …). Takes precedence over the measurer.
+        measurer: answers the quantities of ``QUANTITIES_OF``, and remembers images it has seen.
+        supplied: more annotations: name without prefix → function from images (B, 3, H, W) to the annotation (B, …).
+            Takes precedence over the measurer.
+        quantities: name without prefix → the one quantity to read it from, for methods that want a certain instrument.
     """
 
-    def __init__(self, measurer: Measures, supplied: Mapping[str, Supplier] | None = None) -> None:
+    def __init__(
+        self,
+        measurer: Measures,
+        supplied: Mapping[str, Supplier] | None = None,
+        quantities: Mapping[str, str] | None = None,
+    ) -> None:
         self._measurer = measurer
         self._supplied = dict(supplied or {})
+        self._quantities = QUANTITIES_OF | {name: (quantity,) for name, quantity in (quantities or {}).items()}
 
     def fill(self, batch: PairBatch, requires: frozenset[str]) -> PairBatch:
         """The batch with every required key; keys that are there already are kept, images are never changed.
@@ -63,15 +77,23 @@ class Annotator:
         images = cast(Tensor, batch[image])  # type: ignore[literal-required]
         if name in self._supplied:
             return self._supplied[name](images)
-        if name not in QUANTITY_OF:
-            known = sorted({*QUANTITY_OF, *self._supplied})
+        if name not in self._quantities:
+            known = sorted({*self._quantities, *self._supplied})
             raise InputError(
                 f"'{key}' is required, but no instrument estimates '{name}'; estimated: {', '.join(known)}"
             )
-        lacking = self._measurer.missing(QUANTITY_OF[name])
-        if lacking:
-            raise InputError(f"'{key}' is required and cannot be estimated: it needs {lacking}")
-        return self._measurer.measure(QUANTITY_OF[name], images)
+        estimate = self._measurer.measure(self._quantity(key, name), images)
+        return _FROM[name](estimate) if name in _FROM else estimate
+
+    def _quantity(self, key: str, name: str) -> str:
+        """The first quantity whose weights are at hand."""
+        needs = []
+        for quantity in self._quantities[name]:
+            lacking = self._measurer.missing(quantity)
+            if lacking is None:
+                return quantity
+            needs.append(lacking)
+        raise InputError(f"'{key}' is required and cannot be estimated: it needs {', or '.join(needs)}")
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from reenact_zoo.faces.landmarks import landmark_box
 from reenact_zoo.faces.tddfa import POSE
 from reenact_zoo.ops.rotation import euler_from_matrix
+from reenact_zoo.weights.store import WeightStore
 
 # The iBUG points of ICT-FaceKit's neutral head (MIT licence), rounded to 0.1 mm, in cm: x right, y up, z towards the
 # camera. Only points that move little with expression: upper jaw line, nose, corners of eyes and mouth.
@@ -91,3 +92,19 @@ def pose_from_tddfa(parameters: Tensor) -> Tensor:
     first, second = (torch.nn.functional.normalize(matrix[:, row], dim=-1) for row in (0, 1))
     u, _, v = torch.linalg.svd(torch.stack([first, second, torch.linalg.cross(first, second)], 1))
     return euler_from_matrix(u @ v).float()
+
+
+class PnpPose:
+    """``pose_from_landmarks`` as an instrument: it reads the points alone, and needs no weights of its own."""
+
+    name = "pnp"
+    weights: tuple[str, ...] = ()
+    size = 3
+
+    def __init__(self, store: WeightStore | None = None, device: str | torch.device = "cpu") -> None:
+        pass
+
+    def __call__(self, images: Tensor, landmarks_px: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, 68, 2) px → (B, 3) degrees; a constant to gradients."""
+        rows = [pose_from_landmarks(points) for points in landmarks_px.detach().cpu().numpy()]
+        return torch.from_numpy(np.array(rows, np.float32).reshape(-1, 3)).to(images.device)

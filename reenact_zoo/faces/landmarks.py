@@ -1,13 +1,17 @@
-"""68 landmarks in the iBUG order behind one protocol: OpenSeeFace's network, or a dlib shape predictor."""
+"""68 landmarks in the iBUG order behind one protocol: OpenSeeFace's network, one trained on renders, dlib's trees."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from reenact_zoo.faces.networks import synthetic_landmarks
+from reenact_zoo.faces.synthetic_crop import box_crop, face_crop, points_to_image
 from reenact_zoo.weights.store import WeightsMissing, WeightStore
 
 Box = Sequence[float]  # left, top, right, bottom in pixels
@@ -78,6 +82,7 @@ class OpenSeeFaceLandmarks:
     """
 
     name = "openseeface_lm0"
+    min_score = 0.4  # its median on background; on real faces it is above 0.65
     SIZE, CELLS, POINTS = 224, 28, 66
     MARGIN = (0.10, 0.125)  # of width, of height; authors' tracker
     LOGIT_FACTOR = 16.0  # offsets are sigmoid-coded; authors' tracker
@@ -219,19 +224,74 @@ def hog_like_box(box: Box) -> tuple[float, float, float, float]:
     return x - side / 2, y - side / 2, x + side / 2, y + side / 2
 
 
-def default_landmarks(store: WeightStore | None = None) -> LandmarkDetector:
-    """OpenSeeFace where its file is at hand, else dlib's own predictor, else the one trained on synthetic faces.
+# --- the synthetic network -------------------------------------------------------------------------------------------
+
+
+class SyntheticLandmarks:
+    """The 68-point network trained on renders of synthetic people; it knows no real face.
+
+    A detector's box is only the start: the network runs a second time on the face crop around its own points.
+
+    Args:
+        store: where synthetic_landmarks lies.
+        device: where the network runs.
 
     Raises:
-        WeightsMissing: none of the three is at hand; the text names them all.
+        WeightsMissing: the file is not at hand.
+    """
+
+    name = "synthetic_landmarks"
+    min_score = 0.5
+
+    def __init__(self, store: WeightStore | None = None, device: str | torch.device = "cpu") -> None:
+        self._network = synthetic_landmarks.SyntheticLandmarks()
+        (store or WeightStore()).load_into(self._network, self.name)
+        self._network.to(device).eval().requires_grad_(False)
+        self._device = torch.device(device)
+
+    def detect(self, image: NDArray[np.uint8], boxes: Sequence[Box]) -> NDArray[np.float32]:
+        """(H, W, 3) RGB and N detector boxes → (N, 68, 2) pixels."""
+        return self.detect_scored(image, boxes)[0]
+
+    @torch.inference_mode()
+    def detect_scored(
+        self, image: NDArray[np.uint8], boxes: Sequence[Box], *, around_landmarks: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Points (N, 68, 2) and the network's confidence (N,) that the last crop shows a face."""
+        if len(boxes) == 0:
+            return np.zeros((0, 68, 2), np.float32), np.zeros(0, np.float32)
+        picture = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self._device).float() / 255
+        pictures = picture.expand(len(boxes), -1, -1, -1)
+        edges = torch.tensor([list(box) for box in boxes], dtype=torch.float32, device=self._device)
+        if around_landmarks:
+            points = edges.unflatten(1, (2, 2))  # two corners bound the points as well as the points themselves
+        else:
+            points = self._located(*box_crop(pictures, edges))[0]
+        points, confidence = self._located(*face_crop(pictures, points))
+        return points.cpu().numpy(), confidence.cpu().numpy()
+
+    def _located(self, crops: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
+        found = self._network(crops)
+        return points_to_image(found.points, matrices), found.confidence
+
+
+DEFAULT_ORDER = ("openseeface_lm0", "dlib_68", "synthetic_landmarks", "synthetic_landmarks_68")
+"""Manifest entries, best first; any one of them gives landmarks."""
+_BY_NETWORK: dict[str, Callable[[WeightStore], LandmarkDetector]] = {
+    "openseeface_lm0": OpenSeeFaceLandmarks,
+    "synthetic_landmarks": SyntheticLandmarks,
+}
+
+
+def default_landmarks(store: WeightStore | None = None) -> LandmarkDetector:
+    """The first of ``DEFAULT_ORDER`` that is at hand.
+
+    Raises:
+        WeightsMissing: none is at hand; the text names them all.
     """
     store = store or WeightStore()
-    if store.available("openseeface_lm0"):
-        return OpenSeeFaceLandmarks(store)
-    for name in ("dlib_68", "synthetic_landmarks_68"):
+    for name in DEFAULT_ORDER:
         if store.available(name):
-            return DlibLandmarks(name, store)
-    raise WeightsMissing(
-        f"no landmark weights are at hand; one of these is needed, best first: {store.missing('openseeface_lm0')} "
-        f"| or {store.missing('dlib_68')} | or {store.missing('synthetic_landmarks_68')}"
-    )
+            return _BY_NETWORK[name](store) if name in _BY_NETWORK else DlibLandmarks(name, store)
+    needs = " | or ".join(store.missing(name) or "" for name in DEFAULT_ORDER)
+    raise WeightsMissing(f"no landmark weights are at hand; one of these is needed, best first: {needs}")

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from reenact_zoo.faces.morphable.base import Region
+from reenact_zoo.faces.networks import synthetic_parsing
+from reenact_zoo.faces.synthetic_crop import head_crop, maps_to_image
+from reenact_zoo.weights.store import WeightStore
 
 CLASSES: tuple[str, ...] = (
     "background",
@@ -87,3 +90,28 @@ def parsing_picture(parsing: Tensor) -> Tensor:
         raise ValueError(f"parsing needs {len(CLASSES)} channels, got {parsing.shape[1]}")
     palette = torch.tensor(COLOURS, dtype=parsing.dtype, device=parsing.device) / 255
     return torch.einsum("bkhw,kc->bchw", parsing, palette)
+
+
+class SyntheticParsing:
+    """19 classes by the network that was trained on renders of synthetic people; it knows no real face.
+
+    It reads a square around head and shoulders; what lies outside of it is given the class of the square's border.
+
+    Raises:
+        WeightsMissing: synthetic_parsing is not at hand.
+    """
+
+    name = "parsing_synthetic"
+    weights: tuple[str, ...] = ("synthetic_parsing",)
+    channels = len(CLASSES)
+
+    def __init__(self, store: WeightStore | None = None, device: str | torch.device = "cpu") -> None:
+        self._network = synthetic_parsing.SyntheticParsing()
+        (store or WeightStore()).load_into(self._network, self.weights[0])
+        self._network.to(device).eval().requires_grad_(False)
+        self._device = torch.device(device)
+
+    def __call__(self, images: Tensor, landmarks_px: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [0, 1], (B, 68, 2) px → probabilities (B, 19, H, W); differentiable in the images."""
+        crops, matrices = head_crop(images.to(self._device), landmarks_px.to(self._device))
+        return maps_to_image(self._network(crops).softmax(1), matrices, *images.shape[2:])

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
 from reenact_zoo.faces.detect import Detection
+from reenact_zoo.faces.networks import (
+    synthetic_coefficients,
+    synthetic_embedding,
+    synthetic_features,
+    synthetic_landmarks,
+    synthetic_motion,
+    synthetic_parsing,
+)
+from reenact_zoo.weights.store import WeightStore
 
 
 class BrightSquareDetector:
@@ -60,3 +72,23 @@ def picture(x: int, y: int, side: int = 40, size: int = 160) -> NDArray[np.uint8
     image = np.full((size, size, 3), 60, np.uint8)
     image[y : y + side, x : x + side] = 250
     return image
+
+
+def untrained_weights(folder: Path, seed: int = 0, entries: tuple[str, ...] = ()) -> WeightStore:
+    """Store whose synthetic instruments (or only ``entries``) hold random numbers, as float16 files."""
+    networks = {
+        "synthetic_identity_judge": synthetic_embedding.SyntheticIdentityJudge,
+        "synthetic_identity_train": synthetic_embedding.SyntheticIdentityTrain,
+        "synthetic_motion_judge": synthetic_motion.SyntheticMotionJudge,
+        "synthetic_motion_train": synthetic_motion.SyntheticMotionTrain,
+        "synthetic_coefficients": synthetic_coefficients.SyntheticCoefficients,
+        "synthetic_landmarks": synthetic_landmarks.SyntheticLandmarks,
+        "synthetic_parsing": synthetic_parsing.SyntheticParsing,
+        "synthetic_features": synthetic_features.SyntheticFeatures,
+    }
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
+    for name in entries or networks:
+        state = {key: v.half() if v.is_floating_point() else v for key, v in networks[name]().state_dict().items()}
+        save_file(state, folder / f"{name}.safetensors")
+    return WeightStore(folder)

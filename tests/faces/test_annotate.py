@@ -64,8 +64,53 @@ def test_a_supplier_adds_another_kind_of_annotation() -> None:
 
 
 def test_a_key_nobody_supplies_is_named() -> None:
-    with pytest.raises(InputError, match=r"source_parsing.*landmarks"):
-        Annotator(Brightness()).fill(pairs(), frozenset({"source_parsing"}))
+    with pytest.raises(InputError, match=r"driving_coefficients_window.*coefficients, landmarks, matte, parsing"):
+        Annotator(Brightness()).fill(pairs(), frozenset({"driving_coefficients_window"}))
+
+
+class Table:
+    """Answers several quantities; those named in ``lacking`` are not at hand."""
+
+    def __init__(self, *lacking: str) -> None:
+        self._lacking, self.asked = lacking, []  # type: ignore[var-annotated]
+
+    def missing(self, quantity: str) -> str | None:
+        return f"weights '{quantity}.bin'" if quantity in self._lacking else None
+
+    def measure(self, quantity: str, images: Tensor) -> Tensor:
+        self.asked.append(quantity)
+        if quantity == "parsing_synthetic":
+            parsing = torch.zeros(len(images), 19, 4, 4)
+            parsing[:, 0], parsing[:, 1] = images[:, 0], 1 - images[:, 0]
+            return parsing
+        return images.mean((1, 2, 3))[:, None].expand(-1, 7)
+
+
+def test_coefficients_parsing_and_matte_are_estimated() -> None:
+    keys = frozenset({"source_coefficients", "driving_coefficients", "driving_parsing", "source_matte"})
+    measurer = Table("parsing_bisenet")
+    filled = Annotator(measurer).fill({**pairs(), "driving_reference": torch.full((2, 3, 4, 4), 0.3)}, keys)
+    assert float(filled["source_coefficients"][0, 0]) == pytest.approx(0.1)
+    assert float(filled["driving_reference_coefficients"][0, 0]) == pytest.approx(0.3)
+    assert filled["driving_parsing"].shape == (2, 19, 4, 4)
+    assert filled["source_matte"].shape == (2, 1, 4, 4)
+    assert float(filled["source_matte"].mean()) == pytest.approx(0.9), "everything that is not background"
+    assert set(measurer.asked) == {"coefficients_synthetic", "parsing_synthetic"}
+
+
+@pytest.mark.parametrize("name", ["coefficients", "parsing", "matte"])
+def test_every_estimated_key_names_the_weights_it_lacks(name: str) -> None:
+    measurer = Table("coefficients_synthetic", "parsing_bisenet", "parsing_synthetic")
+    with pytest.raises(InputError, match=rf"'source_{name}' is required and cannot be estimated.*_synthetic\.bin"):
+        Annotator(measurer).fill(pairs(), frozenset({f"source_{name}"}))
+
+
+def test_a_method_may_ask_for_a_certain_instrument() -> None:
+    measurer = Table("other")
+    Annotator(measurer, quantities={"coefficients": "deca"}).fill(pairs(), frozenset({"source_coefficients"}))
+    assert measurer.asked == ["deca"]
+    with pytest.raises(InputError, match=r"other\.bin"):
+        Annotator(measurer, quantities={"coefficients": "other"}).fill(pairs(), frozenset({"source_coefficients"}))
 
 
 def test_missing_weights_are_named() -> None:

@@ -24,7 +24,7 @@ def test_embeddings_are_differentiable_in_the_image(weights_folder: Path, astron
     points = torch.from_numpy(OpenSeeFaceLandmarks().detect(astronaut, [(175, 85, 285, 210)]))
     image = (torch.from_numpy(astronaut).permute(2, 0, 1)[None].float() / 255).requires_grad_()
     tool = MobileFaceNetIdentity()
-    embedding = tool.embed(image, points)
+    embedding = tool(image, points)
     embedding[0, 0].backward()
     assert image.grad is not None
     assert float(image.grad[0, :, 85:210, 175:285].abs().sum()) > 0
@@ -44,7 +44,7 @@ def test_people_are_told_apart_in_real_clips(weights_folder: Path, real_clips: P
             found = points.detect(frame, [hog.detect(frame)[0].box])[0]
             assert crop(frame, CropPolicy().square(found), 64).shape == (64, 64, 3)
             image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
-            rows.append(tool.embed(image, torch.from_numpy(found)[None])[0])
+            rows.append(tool(image, torch.from_numpy(found)[None])[0])
         embeddings.append(torch.stack(rows))
     within = min(float((e @ e.T).min()) for e in embeddings)
     between = max(float((embeddings[i] @ embeddings[j].T).max()) for i, j in ((0, 1), (0, 2), (1, 2)))
