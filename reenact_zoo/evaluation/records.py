@@ -34,7 +34,8 @@ class MetricResult:
     """One cell of a table, and why it is empty where it is.
 
     Attributes:
-        card: the metric's card as plain values, and "weights": name → SHA-256 of each instrument's file.
+        card: the metric's card as plain values, "weights": name → SHA-256 of each instrument's file, and "licences":
+            name → their licence and whether it is permissive.
         mean: over the pairs that have a value; None where none has.
         std: sample standard deviation over pairs.
         low: lower end of the 95 % interval of the mean (bootstrap over persons).

@@ -25,7 +25,7 @@ from reenact_zoo.evaluation.protocol import Protocol
 from reenact_zoo.evaluation.records import Record, write_record
 from reenact_zoo.evaluation.scores import Scores
 from reenact_zoo.methods.base import ReenactmentModule
-from reenact_zoo.registry import DATASETS, METHODS
+from reenact_zoo.registry import DATASETS, METHODS, METRICS
 from reenact_zoo.types import TARGET_KEYS, InputError, PairBatch
 from reenact_zoo.weights.store import file_sha256
 
@@ -61,11 +61,13 @@ def run(
         limit: only the first pairs; the record is marked partial.
         batch_size: pairs per batch; no value depends on it.
         progress: show a bar with rate and time left on stderr.
-        measurer: ``faces.measure.FaceMeasurer`` to use; by default one is shared by all runs of the process, so that
-            source and driving frames are measured once however many methods there are.
+        measurer: ``faces.measure.FaceMeasurer`` to use; by default one is shared by all runs of the process and keeps
+            its results in the user cache, so that source and driving frames are measured once however many methods and
+            runs there are.
 
     Raises:
-        InputError: unknown names, missing files, an annotation nobody can supply, ``out`` not writable.
+        InputError: unknown names, missing files, an annotation nobody can supply, ``out`` not writable, or a method
+            that was trained with a judge of the protocol.
     """
     torch.manual_seed(0)
     place = pick_device(device)
@@ -73,7 +75,8 @@ def run(
     dataset = build_dataset(protocol, root)
     listed = protocol.select_pairs(dataset)
     pairs = listed[:limit]
-    measurer = measurer if measurer is not None else _shared_measurer(os.environ.get("REENACT_ZOO_WEIGHTS", ""))
+    measurer = measurer if measurer is not None else shared_measurer()
+    refuse_own_judge(method, method_name, protocol, measurer)
     session = _Session(
         protocol,
         method,
@@ -97,12 +100,32 @@ def run(
     return record
 
 
-@lru_cache(maxsize=1)
-def _shared_measurer(weights_folders: str) -> Any:
-    """One for the process; a changed weights folder makes a new one."""
-    from reenact_zoo.faces.measure import FaceMeasurer
+def shared_measurer() -> Any:
+    """One for the process, on disk too; a change of the environment it depends on makes a new one."""
+    return _measurer(*(os.environ.get(f"REENACT_ZOO_{name}", "") for name in ("WEIGHTS", "CACHE", "LICENCE")))
 
-    return FaceMeasurer()
+
+@lru_cache(maxsize=1)
+def _measurer(*environment: str) -> Any:
+    from reenact_zoo.faces.measure import FaceMeasurer, measured_folder
+
+    return FaceMeasurer(cache=measured_folder())
+
+
+def refuse_own_judge(method: Method, method_name: str, protocol: Protocol, measurer: Any) -> None:
+    """No method is measured by an instrument that its training looked at.
+
+    Raises:
+        InputError: names the instrument's weights and the metric.
+    """
+    trained_with = set(method.instruments)
+    for name in protocol.metrics if trained_with else ():
+        for quantity in METRICS.get(name).card.quantities:
+            if own := sorted(trained_with.intersection(measurer.judges(quantity))):
+                raise InputError(
+                    f"method '{method_name}' was trained with '{own[0]}', which is the judge of metric '{name}'; "
+                    "train it with another instrument, or take the metric out of the protocol"
+                )
 
 
 def _annotator(measurer: Any) -> Any:

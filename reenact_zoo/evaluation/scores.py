@@ -18,6 +18,7 @@ from reenact_zoo.evaluation.statistics import summarise
 from reenact_zoo.metrics.base import PairMetric
 from reenact_zoo.registry import METRICS
 from reenact_zoo.types import PairBatch, ReenactmentOutput
+from reenact_zoo.weights.manifest import licences
 
 _POSES = ("pose_3ddfa_v2", "pose_pnp")  # instruments for |delta yaw| where the pair file does not state it
 
@@ -100,7 +101,8 @@ class Scores:
             groups.append(self._persons["driving_identity"])
         found = {}
         for name, metric in self._metrics.items():
-            card = plain({**asdict(metric.card), "weights": self._weights(name)})
+            weights = self._weights(name)
+            card = plain({**asdict(metric.card), "weights": weights, "licences": licences(weights)})
             result = MetricResult(card, unavailable=self._unavailable[name])
             if not result.unavailable:
                 result.not_applicable = self._no_meaning(name)

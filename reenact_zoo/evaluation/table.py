@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -200,13 +201,15 @@ def build_table(records: Sequence[Record]) -> ResultTable:
     Competing rows come first, bounds last; each column is ranked over the competing rows when there are two or more,
     and only where its card has a direction. Values that look equal at the card's decimals share a rank.
 
+    A weight file that changed between two runs empties the older cells of the metrics it is behind, and no others.
+
     Raises:
-        InputError: no record; records of different protocols, versions or pairs; one metric under different cards or
-            with different instrument weights.
+        InputError: no record; records of different protocols, versions or pairs; one metric under different cards.
     """
     if not records:
         raise InputError("no records to make a table of; run a benchmark first")
     _refuse_mixed_protocols(records)
+    records = _without_stale_cells(records)
     columns = [Column(name, _one_card(name, records)) for name in _shown_metrics(records)]
     alike = _all_partial_alike(records)
     rows = [_row(record, columns, partial=record.partial and not alike) for record in sorted(records, key=_order)]
@@ -246,12 +249,39 @@ def _shown_metrics(records: Sequence[Record]) -> list[str]:
     return [n for n in names if any(n in r.metrics and r.metrics[n].mean is not None for r in records)]
 
 
+_OF_FILES = ("weights", "licences")  # parts of a card that follow from the weight files at hand
+
+
+def _without_stale_cells(records: Sequence[Record]) -> list[Record]:
+    """Records in which what was measured with other weight files than in the newest record is emptied and explained."""
+    newest: dict[str, Record] = {}
+    for record in sorted(records, key=lambda r: r.conditions.started):
+        newest |= dict.fromkeys((name for name, result in record.metrics.items() if result.mean is not None), record)
+    return [_without_stale(record, newest) for record in records]
+
+
+def _without_stale(record: Record, newest: Mapping[str, Record]) -> Record:
+    kept = {}
+    for name, result in record.metrics.items():
+        kept[name] = result
+        if result.mean is not None and (changed := _changed_files(result.card, newest[name].metrics[name].card)):
+            why = f"'{record.method}' was measured with another {changed} than '{newest[name].method}'; run it again"
+            kept[name] = MetricResult({**newest[name].metrics[name].card}, unavailable=why)
+    return dataclasses.replace(record, metrics=kept)
+
+
+def _changed_files(card: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    """Weight entries in which two cards differ, in words; "" where they agree."""
+    old, new = card.get("weights", {}), current.get("weights", {})
+    return " and ".join(sorted(entry for entry in {*old, *new} if old.get(entry) != new.get(entry)))
+
+
 def _one_card(name: str, records: Sequence[Record]) -> dict[str, Any]:
     """The card all numbers of a column share; numbers under different cards are not comparable."""
     held = [(r.method, r.metrics[name].card) for r in records if name in r.metrics and r.metrics[name].mean is not None]
     method, card = held[0]
     for other, second in held[1:]:
-        for key in sorted({*card, *second}):
+        for key in sorted({*card, *second} - {*_OF_FILES}):
             if card.get(key) != second.get(key):
                 raise InputError(
                     f"'{name}' of '{method}' and of '{other}' are under different cards ({key}: {card.get(key)!r}, "
@@ -301,12 +331,24 @@ def _notes(records: Sequence[Record]) -> list[str]:
         for name, result in record.metrics.items()
         if result.not_applicable
     )
+    notes |= dict.fromkeys(_research_only(records))
     for record in records:
         notes |= dict.fromkeys(f"{record.method}: {n} failed: {why}" for why, n in record.failures.items())
         notes |= dict.fromkeys(_missing_values(record))
     if any(record.method in BOUNDS for record in records):
         notes["copy_source and copy_driving are the ends of the scale and are not ranked"] = None
     return list(notes)
+
+
+def _research_only(records: Sequence[Record]) -> list[str]:
+    """One sentence for each weight file that may be used for research only, with the metrics that it is behind."""
+    behind: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, result in record.metrics.items():
+            for entry, about in result.card.get("licences", {}).items():
+                if result.mean is not None and not about["permissive"]:
+                    behind.setdefault(entry, {})[name] = None
+    return [f"{', '.join(names)}: with research-only weights '{entry}'" for entry, names in sorted(behind.items())]
 
 
 def _missing_values(record: Record) -> list[str]:

@@ -59,6 +59,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         averaged: dotted names of networks of which an exponential moving average is kept and used.
         frozen: dotted names of pretrained networks that stay in eval mode, are never trained, and of which a
             checkpoint holds only the hash.
+        instruments: weight entries that its training looks at, kept in checkpoints; none of them may judge the method.
         num_updates: training batches done so far.
         max_updates: the training's budget, None outside training; ``phases`` may read it.
         seed: where set, random numbers of update u depend on (seed, u, rank) alone, so that resuming is exact.
@@ -69,6 +70,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
     trainable: ClassVar[bool] = True
     averaged: ClassVar[tuple[str, ...]] = ()
     frozen: ClassVar[tuple[str, ...]] = ()
+    instruments: tuple[str, ...] = ()  # a class states it, or __init__ where the configuration decides
 
     def __init__(self, config: ConfigT | None = None) -> None:
         super().__init__()
@@ -263,6 +265,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
             "method": self.registered_name(),
             "config": _weights.plain_config(self.config),
             "num_updates": self.num_updates,
+            "instruments": sorted(self.instruments),
             "frozen": {name: _weights.fingerprint(self.get_submodule(name)) for name in self.frozen},
         }
 
@@ -305,10 +308,8 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
 
     @classmethod
     def ready(cls, checkpoint: Path | None, image_size: int | None = None) -> Self:
-        """Method in eval mode for use: ``load`` where a checkpoint is given, else as it is, if it needs no training.
-
-        Raises:
-            InputError: a trainable method without a checkpoint, or what ``load`` raises.
+        """Method in eval mode for use: ``load`` where a checkpoint is given, else as it is; InputError if it has to be
+        trained and no checkpoint is given.
         """
         if checkpoint is not None:
             return cls.load(checkpoint, image_size=image_size)
@@ -336,7 +337,6 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
     @classmethod
     def load(cls, path: Path | str, *, image_size: int | None = None, map_location: str | torch.device = "cpu") -> Self:
         """Method with its weights for use, in eval mode, from a training checkpoint or a ``save_weights`` file.
-
         Called on ReenactmentModule itself, the registered class that the file names is used.
 
         Args:
@@ -363,6 +363,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         frozen = {k: v for k, v in method.state_dict().items() if method._is_frozen(k)}
         _weights.load_state(method, {**frozen, **state}, where)
         method.num_updates = int(about["num_updates"])
+        method.instruments = tuple(sorted({*method.instruments, *about.get("instruments", ())}))
         return method.to(map_location).eval()
 
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from reenact_zoo.metrics._cosine import cosine
 from reenact_zoo.metrics._inputs import measured
 from reenact_zoo.metrics.base import MetricCard, PairMetric
 from reenact_zoo.types import PairBatch, ReenactmentOutput
-
-
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Embeddings (B, D) → cosines (B,); NaN where either row is NaN."""
-    value: Tensor = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp(min=1e-12)
-    return value
 
 
 class IdentityMobileFaceNet(PairMetric):

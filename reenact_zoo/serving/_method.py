@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reenact_zoo.faces.annotate import Annotator
-from reenact_zoo.faces.measure import FaceMeasurer
+from reenact_zoo.faces.measure import FaceMeasurer, measured_folder
 from reenact_zoo.registry import METHODS
 from reenact_zoo.serving._framing import FaceCrop
 from reenact_zoo.types import PairBatch
@@ -99,5 +99,5 @@ class Animator:
         if requires <= entries.keys():
             return batch
         if self._annotator is None:
-            self._annotator = Annotator(FaceMeasurer())
+            self._annotator = Annotator(FaceMeasurer(cache=measured_folder()))
         return self._annotator.fill(batch, requires)

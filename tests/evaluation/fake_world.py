@@ -190,6 +190,17 @@ class Smile(PairMetric):
         raise AssertionError("never computed without its instrument")
 
 
+class BothDetected(PairMetric):
+    """1 where source and driving show a face."""
+
+    card = MetricCard("both", 1, "Both", "", True, "source and driving", quantities=("detected",))
+
+    def pair_values(self, batch: PairBatch, output: ReenactmentOutput) -> Tensor:
+        assert self.measurer is not None
+        source, driving = (self.measurer.measure("detected", batch[role]) for role in ("source", "driving"))
+        return source * driving
+
+
 class FakeMeasurer:
     """Finds a face in pictures darker than 0.6, whose landmarks all equal the picture's level."""
 
@@ -202,6 +213,9 @@ class FakeMeasurer:
     def weights(self, quantity: str) -> dict[str, str]:
         return {quantity: "0" * 64}
 
+    def judges(self, quantity: str) -> tuple[str, ...]:
+        return (f"{quantity}_judge",)
+
     def measure(self, quantity: str, images: Tensor) -> Tensor:
         self.asked.append(quantity)
         level = images.mean((1, 2, 3))
@@ -211,3 +225,16 @@ class FakeMeasurer:
         points = level[:, None, None].expand(-1, 68, 2).clone()
         points[level >= 0.6] = torch.nan
         return points
+
+
+class Judged(_Baseline):
+    """Trained with what its configuration says; returns the source."""
+
+    trainable = True
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def reenact(self, batch: PairBatch) -> ReenactmentOutput:
+        return ReenactmentOutput(batch["source"] * self.scale)

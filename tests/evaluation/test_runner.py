@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from fake_world import FakeMeasurer, Greys
+from fake_world import FakeMeasurer, Greys, Judged
 
 from reenact_zoo.datasets.base import FrameRef
 from reenact_zoo.evaluation.records import Record, read_records
-from reenact_zoo.evaluation.runner import run
+from reenact_zoo.evaluation.runner import run, shared_measurer
+from reenact_zoo.faces.detect import Detection
+from reenact_zoo.faces.measure import FaceMeasurer
 from reenact_zoo.types import InputError
 
 
@@ -184,3 +186,65 @@ def test_a_dataset_that_lies_with_the_user_asks_for_its_folder(write_protocol: A
     protocol = write_protocol(dataset={"name": "clips", "config": {}})
     with pytest.raises(InputError, match="--root FOLDER"):
         go(protocol, "Source", tmp_path)
+
+
+# --- judges and what they remember ------------------------------------------------------------------------------------
+
+
+def test_a_method_is_never_measured_by_the_judge_it_was_trained_with(write_protocol: Any, tmp_path: Path) -> None:
+    method = Judged()
+    honest = method.save_weights(tmp_path / "honest.safetensors")
+    method.instruments = ("detected_judge",)
+    trained = method.save_weights(tmp_path / "trained.safetensors")
+    assert Judged.load(trained).instruments == ("detected_judge",)
+    protocol = write_protocol(metrics=["fake_world:Level", "detection_rate"])
+    with pytest.raises(
+        InputError, match="trained with 'detected_judge', which is the judge of metric 'detection_rate'"
+    ):
+        go(protocol, "Judged", tmp_path / "out", checkpoint=trained)
+    assert not (tmp_path / "out").exists(), "refused before the first pair"
+    assert go(protocol, "Judged", tmp_path / "out", checkpoint=honest).metrics["fake_world:Level"].n == 24
+    others = write_protocol(metrics=["fake_world:Level"])
+    assert go(others, "Judged", tmp_path / "others", checkpoint=trained).metrics["fake_world:Level"].n == 24
+
+
+class CountingDetector:
+    """Finds one face in every picture, whose box fills it; counts the pictures."""
+
+    name, min_face_px = "counting", 8
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def detect(self, image: Any) -> list[Detection]:
+        self.seen += 1
+        return [Detection((0.0, 0.0, float(image.shape[1]), float(image.shape[0])), 1.0)]
+
+
+def test_a_second_benchmark_runs_no_instrument_on_source_and_driving(write_protocol: Any, tmp_path: Path) -> None:
+    protocol = write_protocol(metrics=["detection_rate", "fake_world:BothDetected"])
+
+    def seen_by(method: str, folder: str) -> int:
+        detector = CountingDetector()
+        measurer = FaceMeasurer(cache=tmp_path / folder, detector=detector)
+        assert go(protocol, method, tmp_path / "out", measurer=measurer).metrics["fake_world:BothDetected"].mean == 1
+        return detector.seen
+
+    first = seen_by("Halfway", "shared")
+    frames = 3 * 4  # clips x frames: all are used as source or driving
+    assert first > frames
+    assert seen_by("Halfway", "shared") == 0, "the reenacted pictures are the same too"
+    assert seen_by("Source", "shared") == 0, "a source is known already"
+    assert seen_by("Source", "alone") == frames
+
+
+def test_the_default_measurer_keeps_its_results_in_the_users_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REENACT_ZOO_CACHE", str(tmp_path / "one"))
+    first = shared_measurer()
+    assert shared_measurer() is first
+    first.measure("detected", torch.zeros(1, 3, 32, 32))
+    assert list((tmp_path / "one" / "measured").iterdir())
+    monkeypatch.setenv("REENACT_ZOO_CACHE", str(tmp_path / "two"))
+    assert shared_measurer() is not first

@@ -107,12 +107,35 @@ def test_records_that_measure_different_things_share_no_table(second: Record, me
         build_table([record("a"), second])
 
 
-@pytest.mark.parametrize("changes", [{"version": 2}, {"weights": {"net": "1"}}, {"unit": "px"}])
+@pytest.mark.parametrize("changes", [{"version": 2}, {"compares": "others"}, {"unit": "px"}])
 def test_numbers_under_different_cards_share_no_column(changes: dict[str, Any]) -> None:
     other = record("b")
     other.metrics["l1"] = dataclasses.replace(other.metrics["l1"], card=card("l1", False, **changes))
     with pytest.raises(InputError, match=r"'l1' of 'a' and of 'b' are under different cards \(" + next(iter(changes))):
         build_table([record("a"), other])
+
+
+def judged_at(method: str, started: str, sha: str, cosine: float = 0.5) -> Record:
+    conditions = Conditions({}, "", "CPU", 1, started, 1.0, 0.5, 0.1, 10.0, 100.0)
+    made = record(method, 0.5, cosine, conditions=conditions)
+    made.metrics["cosine"].card["weights"] = {"judge": sha, "landmarks": "same"}
+    return made
+
+
+def test_a_changed_weight_file_empties_exactly_its_older_cells() -> None:
+    old, new, newest = (
+        judged_at("a", "2026-01-01", "1"),
+        judged_at("b", "2026-01-02", "2"),
+        judged_at("c", "2026-01-03", "2"),
+    )
+    table = build_table([old, new, newest])
+    cells = {row.record.method: [cell.text for cell in row.cells] for row in table.rows}
+    names = [column.name for column in table.columns]
+    assert [cells[method][names.index("cosine")] for method in "abc"] == ["–", "0.50", "0.50"]
+    assert [cells[method][names.index("l1")] for method in "abc"] == ["0.50 ± 0.10"] * 3
+    assert ranks(table, "cosine") == {"a": None, "b": 1, "c": 1}
+    assert any("'a' was measured with another judge than 'c'; run it again" in note for note in table.notes)
+    assert old.metrics["cosine"].mean == 0.5, "the record itself stays as it was"
 
 
 def test_no_record_is_the_users_mistake() -> None:
@@ -125,6 +148,19 @@ def test_notes_say_what_is_absent_and_why() -> None:
     assert "lpips: unavailable: needs alex.pth (9 MB)" in notes
     assert "a: 3 failed: no face found in driving" in notes
     assert "a: no face or no truth in 2 pairs, which have no value for cosine" in notes
+
+
+def test_research_only_weights_are_named_with_their_metrics() -> None:
+    made = record("a")
+    about = {
+        "dlib_68": {"licence": "research only", "permissive": False},
+        "judge": {"licence": "MIT", "permissive": True},
+    }
+    for name in ("l1", "cosine", "lpips"):  # lpips has no value
+        made.metrics[name].card["licences"] = about
+    notes = build_table([made]).notes
+    assert "l1, cosine: with research-only weights 'dlib_68'" in notes
+    assert not any("judge" in note for note in notes)
 
 
 def test_markdown_marks_best_and_second() -> None:
