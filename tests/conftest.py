@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fake_trees
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -42,6 +45,38 @@ def weights_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
     path = _folder("data/weights").parent
     monkeypatch.setenv("REENACT_ZOO_WEIGHTS", str(path))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_probes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is known about files that tests made is forgotten after them."""
+    folder = tmp_path_factory.mktemp("probes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reenact_zoo.datasets._probes.cache_folder", lambda: folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def fake_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Name of a layout in ``fake_trees`` → its root, made once; tests leave it as it is."""
+    made: dict[str, Path] = {}
+
+    def root(layout: str) -> Path:
+        if layout not in made:
+            made[layout] = fake_trees.LAYOUTS[layout](tmp_path_factory.mktemp(layout))
+        return made[layout]
+
+    return root
+
+
+@pytest.fixture
+def own_tree(fake_tree: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """As ``fake_tree``, a copy that the test may damage."""
+
+    def root(layout: str) -> Path:
+        return Path(shutil.copytree(fake_tree(layout), tmp_path / layout))
+
+    return root
 
 
 @pytest.fixture(scope="session")

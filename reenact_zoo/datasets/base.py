@@ -40,7 +40,10 @@ class Clip:
         split: "train", "val", "test", or "" where the dataset has none.
         num_frames: frames that can be asked for, 0 … num_frames - 1.
         frame_rate: frames per second, exact; None for still images.
-        unknown: what this dataset cannot know about the clip, in words (for example "identity").
+        unknown: what this dataset cannot know about the clip, in words: "identity" (the label is a guess, or others may
+            show the same person), "frame rate" (an average or none at all), "split".
+        people: of a manipulated clip (target, source): whose video it was, and whose face or motion was put into it; ()
+            where only ``identity`` is involved.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Clip:
     num_frames: int
     frame_rate: Fraction | None = None
     unknown: frozenset[str] = field(default_factory=frozenset)
+    people: tuple[str, ...] = ()
 
 
 class ClipDataset(ABC):

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from reenact_zoo.datasets.base import Clip, ClipDataset, FrameRef
+from reenact_zoo.datasets._files import VIDEO_SUFFIXES, FileClips, Found, entries
 from reenact_zoo.registry import nearest
 from reenact_zoo.types import InputError
 from reenact_zoo.video.images import FRAME_SUFFIXES, is_image
-from reenact_zoo.video.read import RandomAccessVideo
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".gif"}
-)
 NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{3,})")
-OPEN_VIDEOS = 8
 IDENTITY_RULES = ("auto", "folder", "file")
 
 
@@ -43,84 +32,31 @@ class ClipsConfig:
     cache_frames: int = 8
 
 
-class Clips(ClipDataset):
+class Clips(FileClips):
     """A clip is a video file, a folder of frames numbered with three digits or more, or a still image of its own.
 
     Clips are named by their path below the root without suffix, in natural order; hidden files are left out, and so are
     files that cannot be read, with a warning.
-
-    Attributes:
-        skipped: path → why it was left out; complete once ``clips`` was asked for.
     """
 
+    dataset = "clips"
     Config = ClipsConfig
 
     def __init__(self, config: ClipsConfig | None = None) -> None:
-        self.config = config or ClipsConfig()
+        super().__init__(config or ClipsConfig())
         if self.config.identity not in IDENTITY_RULES:
             wrong = self.config.identity
             raise InputError(f"clips: unknown identity rule '{wrong}'; {nearest(wrong, IDENTITY_RULES)}")
-        if not self.config.root:
-            raise InputError("clips: no folder given; set 'root' to the folder of the videos (--root FOLDER)")
-        self.root = Path(self.config.root).expanduser()
-        if not self.root.exists():
-            raise InputError(f"clips: '{self.root}' does not exist; give an existing folder of videos or frames")
-        self.skipped: dict[Path, str] = {}
-        self._clips: list[Clip] | None = None
-        self._paths: dict[str, Path] = {}
-        self._open: OrderedDict[str, RandomAccessVideo] = OrderedDict()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict()}
+    @classmethod
+    def recognise(cls, root: Path) -> str:
+        """Any folder in which a clip is found; the doctor asks the other datasets first."""
+        return "a folder of videos, frames or pictures" if next(_find(root), None) else ""
 
-    @property
-    def clips(self) -> Sequence[Clip]:
-        """All readable clips; the files are probed when first asked for.
-
-        Raises:
-            InputError: there is none.
-        """
-        if self._clips is None:
-            found = _named(self.root, sorted(_find(self.root), key=_natural))
-            self._clips = [clip for name, path in found.items() if (clip := self._probe(name, path)) is not None]
-            if not self._clips:
-                reason = next(iter(self.skipped.values()), "no video, frame folder or image in it")
-                raise InputError(f"clips: '{self.root}' has no readable clip: {reason}")
-        return self._clips
-
-    def frame(self, ref: FrameRef) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB, of the video's own size."""
-        if self._clips is None:
-            _ = self.clips
-        if ref.clip not in self._paths:
-            raise InputError(f"clips: no clip '{ref.clip}' in '{self.root}'; {nearest(ref.clip, self._paths)}")
-        return self._video(ref.clip).frame(ref.index)
-
-    def _video(self, name: str) -> RandomAccessVideo:
-        if name not in self._open:
-            self._open[name] = RandomAccessVideo(self._paths[name], self.config.cache_frames)
-            while len(self._open) > OPEN_VIDEOS:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(name)
-        return self._open[name]
-
-    def _probe(self, name: str, path: Path) -> Clip | None:
-        try:
-            video = RandomAccessVideo(path, self.config.cache_frames)
-        except InputError as error:
-            self.skipped[path] = str(error)
-            warnings.warn(f"left out: {error}", stacklevel=3)
-            return None
-        self._paths[name] = path
-        identity, known = self._identity(name, path)
-        return Clip(
-            name=name,
-            identity=identity,
-            split="",
-            num_frames=len(video),
-            frame_rate=video.info.frame_rate if video.info.kind == "video" else None,
-            unknown=frozenset() if known else frozenset({"identity"}),
-        )
+    def _find(self) -> Iterator[Found]:
+        for name, path in _named(self.root, sorted(_find(self.root), key=_natural)).items():
+            identity, known = self._identity(name, path)
+            yield Found(name, path, identity, unknown=frozenset() if known else frozenset({"identity"}))
 
     def _identity(self, name: str, path: Path) -> tuple[str, bool]:
         """Label, and whether somebody stated it (by sorting files into folders)."""
@@ -134,20 +70,23 @@ class Clips(ClipDataset):
         return name, False
 
 
-def _find(folder: Path) -> Iterator[Path]:
-    """Paths of clips below a folder (or the single file given), in any order."""
+def _find(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Paths of clips below a folder (or the single file given), in any order; links that lead back up end there."""
     if folder.is_file():
         yield folder
         return
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    images = [entry for entry in entries if entry.is_file() and is_image(entry)]
+    place = folder.resolve()
+    if place in above:
+        return
+    inside = entries(folder)
+    images = [entry for entry in inside if is_image(entry) and entry.is_file()]
     if _is_sequence(images):
         yield folder
     else:
         yield from images
-    for entry in entries:
+    for entry in inside:
         if entry.is_dir():
-            yield from _find(entry)
+            yield from _find(entry, (*above, place))
         elif entry.suffix.lower() in VIDEO_SUFFIXES:
             yield entry
 

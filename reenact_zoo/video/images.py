@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise InputError(f"'{path}' has too many pixels to be read safely; scale it down first") from error
     except PermissionError as error:
         raise InputError(f"'{path}' may not be read; change its permissions") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises SyntaxError for a broken PNG chunk
+    except (OSError, SyntaxError, ValueError, MemoryError) as error:  # Pillow believes what a broken chunk says
         raise InputError(f"'{path}' is damaged or truncated ({error}); save or download it again") from error
 
 
@@ -96,7 +96,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:
         raise InputError(f"'{path}' is not a readable image ({error})") from error
     return (height, width) if turned else (width, height)
 
