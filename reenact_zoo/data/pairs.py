@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from reenact_zoo.datasets.base import Clip, ClipDataset, FrameRef
@@ -46,10 +47,17 @@ class PairRule:
     Attributes:
         frames: driving frames per clip (self) or per ordered pair of clips (cross).
         split: only clips of this split; "" takes all.
+        source: pattern (as in a shell) of the names of clips that may be sources; of all clips of self pairs.
+        driving: pattern of the names of clips that may drive (cross).
+        partners: driving clips per source clip (cross); they follow from the names of the two clips, so that a choice
+            stays when other clips come or go. 0 takes all.
     """
 
     frames: int = 8
     split: str = ""
+    source: str = "*"
+    driving: str = "*"
+    partners: int = 0
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -139,27 +147,45 @@ def draw_pairs(dataset: ClipDataset, setting: str, rule: PairRule) -> list[Pair]
     """
     clips = [clip for clip in dataset.clips if rule.split in ("", clip.split)]
     draw = {"self": _draw_self, "cross": _draw_cross}[setting]
-    pairs = draw(clips, rule.frames)
+    pairs = draw(clips, rule)
     if not pairs:
         need = {"self": "a clip of at least two frames", "cross": "clips of at least two persons"}[setting]
         raise InputError(f"{len(clips)} clip(s) make no {setting} pair: the protocol needs {need}")
     return pairs
 
 
-def _draw_self(clips: Sequence[Clip], frames: int) -> list[Pair]:
+def _draw_self(clips: Sequence[Clip], rule: PairRule) -> list[Pair]:
     return [
-        _pair(clip, clip, index, same=True) for clip in clips for index in evenly_spaced(1, clip.num_frames, frames)
+        _pair(clip, clip, index, same=True)
+        for clip in clips
+        if fnmatchcase(clip.name, rule.source)
+        for index in evenly_spaced(1, clip.num_frames, rule.frames)
     ]
 
 
-def _draw_cross(clips: Sequence[Clip], frames: int) -> list[Pair]:
+def _draw_cross(clips: Sequence[Clip], rule: PairRule) -> list[Pair]:
+    drivers = [clip for clip in clips if fnmatchcase(clip.name, rule.driving)]
     return [
         _pair(source, driving, index, same=False)
         for source in clips
-        for driving in clips
-        if source.identity != driving.identity
-        for index in evenly_spaced(0, driving.num_frames, frames)
+        if fnmatchcase(source.name, rule.source)
+        for driving in _partners(source, drivers, rule.partners)
+        for index in evenly_spaced(0, driving.num_frames, rule.frames)
     ]
+
+
+def _partners(source: Clip, drivers: Sequence[Clip], count: int) -> list[Clip]:
+    """Clips of other persons, in their order; the ``count`` whose names come first with the source's, hashed."""
+    others = [clip for clip in drivers if clip.identity != source.identity]
+    if not 0 < count < len(others):
+        return others
+    chosen = sorted(others, key=lambda clip: name_order(source.name, clip.name))[:count]
+    return [clip for clip in others if clip in chosen]
+
+
+def name_order(*names: str) -> str:
+    """A place that depends on names alone, as good as drawn by lot and the same for everybody."""
+    return hashlib.sha256("\x1f".join(names).encode()).hexdigest()
 
 
 def _pair(source: Clip, driving: Clip, index: int, same: bool) -> Pair:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.resources
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Protocol:
         motion: "absolute", or "relative" to the driving reference frame.
         annotations: "estimated" from pixels; "oracle" hands methods the truth: such rows are marked, never ranked.
         metrics: registered names, in column order.
+        metric_versions: the version of each metric that the protocol was frozen with; another one is refused.
+        sha256: the ``hash`` it was frozen with; another content is refused. "" where nobody froze it.
         source: the YAML file it was read from.
     """
 
@@ -67,12 +69,19 @@ class Protocol:
     crop: Crop = field(default_factory=Crop)
     motion: str = "absolute"
     annotations: str = "estimated"
+    metric_versions: dict[str, int] = field(default_factory=dict)
+    sha256: str = ""
     source: str = ""
 
     @property
     def hash(self) -> str:
         """SHA-256 of the content and of the pairs file; neither the folder nor the layout of the YAML matters."""
-        content = {name: value for name, value in asdict(self).items() if name != "source"}
+        content = {name: value for name, value in asdict(self).items() if name not in ("source", "sha256")}
+        # fields that came later count where they are used, so that protocols from before keep their hash
+        if not self.metric_versions:
+            del content["metric_versions"]
+        if self.pair_rule is not None:
+            content["pair_rule"] = _stated(self.pair_rule)
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         if self.pairs is not None:
             digest.update(self.pairs_file.read_bytes())
@@ -114,6 +123,12 @@ class Suite:
     protocols: list[str]
     methods: list[str] = field(default_factory=list)
     name: str = ""
+
+
+def _stated(rule: PairRule) -> dict[str, Any]:
+    """The rule's first two fields, and those of the others that are not at their default."""
+    names = [f.name for f in fields(rule) if f.name in ("frames", "split") or getattr(rule, f.name) != f.default]
+    return {name: getattr(rule, name) for name in names}
 
 
 def _packaged(kind: str) -> Path:
@@ -188,3 +203,11 @@ def _check(protocol: Protocol, path: Path) -> None:
         raise InputError(f"{path}: the truth is known for whole frames only; oracle annotations need crop policy none")
     for metric in protocol.metrics:
         METRICS.get(metric)  # an unknown name fails here, with the nearest known one
+    for metric, version in protocol.metric_versions.items():
+        if (ours := METRICS.get(metric).card.version) != version:
+            raise InputError(f"{path} was frozen with version {version} of metric '{metric}', here it is {ours}")
+    if protocol.sha256 and protocol.sha256 != protocol.hash:
+        raise InputError(
+            f"{path} or its pairs were changed after they were frozen ({protocol.sha256[:8]}, now "
+            f"{protocol.hash[:8]}); take the original files, or save yours under another name without sha256"
+        )

@@ -106,3 +106,26 @@ def test_the_hash_sees_order_and_content(three_clips: Listed) -> None:
     pairs = draw_pairs(three_clips, "self", PairRule(frames=4))
     again = draw_pairs(three_clips, "self", PairRule(frames=4))
     assert pairs_hash(pairs) == pairs_hash(again) != pairs_hash(reversed(pairs))
+
+
+def test_partners_follow_from_the_names_and_stay_when_others_go() -> None:
+    clips = [Clip(f"c{i}", f"p{i}", "", 9) for i in range(12)]
+    drawn = draw_pairs(Listed(clips), "cross", PairRule(frames=1, partners=3))
+    partners = {c.name: [p.driving.clip for p in drawn if p.source.clip == c.name] for c in clips}
+    assert {len(set(names)) for names in partners.values()} == {3}
+    assert len({tuple(names) for names in partners.values()}) > 8
+    left = [clip for clip in clips if clip.name != "c5"]
+    for pair in draw_pairs(Listed(left), "cross", PairRule(frames=1, partners=3)):
+        if "c5" not in partners[pair.source.clip]:
+            assert pair.driving.clip in partners[pair.source.clip]
+
+
+def test_patterns_choose_who_may_be_source_and_who_may_drive() -> None:
+    clips = [Clip("real/a", "a", "", 5), Clip("real/b", "b", "", 5), Clip("tube/c", "c", "", 5)]
+    pairs = draw_pairs(Listed(clips), "cross", PairRule(frames=1, source="real/*"))
+    assert {(p.source.clip, p.driving.clip) for p in pairs} == {
+        ("real/a", "real/b"), ("real/a", "tube/c"), ("real/b", "real/a"), ("real/b", "tube/c")
+    }  # fmt: skip
+    pairs = draw_pairs(Listed(clips), "cross", PairRule(frames=1, driving="tube/*"))
+    assert {(p.source.clip, p.driving.clip) for p in pairs} == {("real/a", "tube/c"), ("real/b", "tube/c")}
+    assert {p.source.clip for p in draw_pairs(Listed(clips), "self", PairRule(source="real/*"))} == {"real/a", "real/b"}
