@@ -1,6 +1,6 @@
 """Draws the frozen pair lists of the synthetic protocols, and renders the pack that ships with the package.
 
-    python benchmarks/make_synthetic_pairs.py                        # benchmarks/pairs/synthetic_*_v1.csv
+    python benchmarks/make_synthetic_pairs.py                        # benchmarks/pairs/synthetic_*_v2.csv
     python benchmarks/make_synthetic_pairs.py --pack out/name.zip    # … and the pictures of the ict test pairs
 
 Test people only. The source is frame 0 of a clip, as is the reference of relative motion; clips that begin with closed
@@ -216,7 +216,7 @@ def lines(drawn: dict[str, list[Pair]]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, help="zip file to render the ict pictures into")
-    parser.add_argument("--quality", type=int, default=92, help="JPEG quality of the pack, 4:4:4")
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality of the pack, 4:4:4")
     given = parser.parse_args()
     drawn = draw(Clips())
     for setting, pairs in drawn.items():

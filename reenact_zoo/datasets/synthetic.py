@@ -31,7 +31,7 @@ from reenact_zoo.faces.renderer import Render, Renderer, correspondence
 from reenact_zoo.ops.rotation import euler_from_matrix
 from reenact_zoo.types import InputError
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a frame could look different; part of clip caches and of the frozen protocols."""
 HEADS = ("procedural", "ict")
 LIGHT_SPREAD = 2.2  # times the plausible light of ``HeadModel.sample``: rooms differ more than studios

@@ -307,7 +307,7 @@ def test_the_listed_yaw_is_the_yaw_of_the_heads() -> None:
 
 @pytest.fixture(scope="module")
 def bundled() -> Synthetic:
-    config = SyntheticConfig(head="ict", split="test", test_identities=60, frames=100, pack="synthetic_ict_v1")
+    config = SyntheticConfig(head="ict", split="test", test_identities=60, frames=100, pack="synthetic_ict_v2")
     return Synthetic(config)
 
 
@@ -340,7 +340,7 @@ def test_the_pack_answers_every_listed_pair_without_a_head_model(
 def test_the_bundled_files_are_small_and_carry_the_notice() -> None:
     folder = ROOT / "reenact_zoo" / "bundled" / "pairs"
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 6_000_000
-    pack = Pack.bundled("synthetic_ict_v1")
+    pack = Pack.bundled("synthetic_ict_v2")
     assert json.loads(pack._zip.read("pack.json"))["native_size"] == 128
     for text in (pack._zip.read("LICENSE").decode(), (folder / "LICENSE_ict_facekit").read_text()):
         assert "MIT License" in text
