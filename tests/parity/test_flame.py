@@ -16,6 +16,7 @@ import torch
 
 from reenact_zoo.faces.morphable import Region, load_head
 from reenact_zoo.faces.morphable._flame_files import FlameArrays, LandmarkEmbedding, read_embedding, read_flame
+from reenact_zoo.faces.morphable._palette import TEXTURE_NAMES
 from reenact_zoo.faces.morphable.flame import FlameHead, contour_row, rodrigues
 from reenact_zoo.types import InputError
 
@@ -155,7 +156,7 @@ def test_a_pickle_in_flames_format_gives_the_same_model(
     np.save(points, np.array(embedding(), dtype=object), allow_pickle=True)
     loaded = load_head("flame", model=model, landmarks=points, contour="deca")
     assert isinstance(loaded, FlameHead)
-    assert loaded.layout.total == 100 + 20 + 50 + 6 + 3 + 27
+    assert loaded.layout.total == 100 + len(TEXTURE_NAMES) + 50 + 6 + 3 + 27
     people = loaded.sample(torch.Generator().manual_seed(0), 2)
     parts = loaded.layout.split(people)
     pose = 0.2 * torch.randn(2, 6, generator=torch.Generator().manual_seed(1))

@@ -1,16 +1,12 @@
-"""Trains the instruments that ship inside the package; each leaves a card with its command and its held-out error.
+"""dlib's 68-landmark predictor, trained on renders.
 
-The 68-landmark predictor is an ensemble of regression trees (Kazemi and Sullivan, CVPR 2014) trained by dlib on renders
+It is an ensemble of regression trees (Kazemi and Sullivan, CVPR 2014) trained by dlib on renders
 of synthetic heads, so that a machine without any weight file can still find landmarks. It knows no real face.
-
-    python -m reenact_zoo.train.instruments --head ict --out reenact_zoo/bundled/weights
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -133,7 +129,9 @@ def held_out_error(predictor: Any, found: list[Example], relation: NDArray[np.fl
     return {"median_percent": float(np.median(errors)), "p95_percent": float(np.percentile(errors, 95))}
 
 
-def train_landmarks(out: Path, head: str, count: int, held_out: int, seed: int, threads: int) -> dict[str, Any]:
+def train_landmarks(
+    out: Path, head: str, count: int, held_out: int, seed: int, threads: int, command: str
+) -> dict[str, Any]:
     """Train, measure on test identities, and write the predictor with its card; returns the card."""
     people = max(1, count // FRAMES_PER_PERSON)
     train = Synthetic(SyntheticConfig(head=head, image_size=RENDERED, split="train", train_identities=people))
@@ -151,7 +149,7 @@ def train_landmarks(out: Path, head: str, count: int, held_out: int, seed: int, 
     relation = box_relation(learn)
     card = {
         "name": NAME,
-        "command": f"python -m reenact_zoo.train.instruments --head {head} --count {count} --seed {seed}",
+        "command": command,
         "trained_on": f"{count} renders of train identities, head model '{head}'; no real face",
         "settings": asdict(settings),
         "held_out": {"identities": "test", "pictures": held_out, **held_out_error(predictor, judge, relation)},
@@ -162,22 +160,3 @@ def train_landmarks(out: Path, head: str, count: int, held_out: int, seed: int, 
     }
     (out / f"{NAME}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return card
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description="Train the bundled 68-landmark predictor on synthetic heads.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the .dat file and its card")
-    parser.add_argument("--head", default="ict", choices=["ict", "procedural"])
-    parser.add_argument("--count", type=int, default=2000, help="training pictures")
-    parser.add_argument("--held-out", type=int, default=300, help="pictures of test identities")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args(arguments)
-    given.out.mkdir(parents=True, exist_ok=True)
-    card = train_landmarks(given.out, given.head, given.count, given.held_out, given.seed, given.threads)
-    json.dump(card, sys.stdout, indent=2)
-
-
-if __name__ == "__main__":
-    main()
