@@ -55,7 +55,7 @@ class Trained(Echo):
 
 
 class NoFriend(Echo):
-    requires = frozenset({"driving_parsing"})
+    requires = frozenset({"driving_coefficients_window"})
 
 
 class Plain(ReenactmentModule):

@@ -263,7 +263,7 @@ def test_a_method_without_weights_or_instruments_is_refused(stage: Any) -> None:
     clip = stage.clip()
     refused(stage, "--checkpoint", clip, method="zoo_methods:Trained")
     refused(stage, "no checkpoint file", clip, method="zoo_methods:Echo", checkpoint=stage.folder / "no.ckpt")
-    refused(stage, "driving_parsing", clip, method="zoo_methods:NoFriend")
+    refused(stage, "driving_coefficients_window", clip, method="zoo_methods:NoFriend")
     refused(stage, "unknown method", clip, method="no_such_method")
     assert stage.files() == []
 
