@@ -92,7 +92,7 @@ def read(dataset: Synthetic, refs: list[FrameRef]) -> Readings:
         where = torch.from_numpy(seen)
         with torch.no_grad():
             angles = pose_from_tddfa(tddfa.parameters(tddfa.whitened(pixels, where)))[0]
-            embedding = identity.embed(pixels, where)[0]
+            embedding = identity(pixels, where)[0]
         rows.append(
             {
                 "identity": dataset.clip(ref.clip).identity,
