@@ -47,6 +47,7 @@ def total(losses: dict[str, float]) -> float:
     return sum(value for name, value in losses.items() if not name.startswith("_"))
 
 
+@pytest.mark.slow
 def test_every_network_comes_out_whole_with_its_card(tiny: Path) -> None:
     names = sorted(TRAINED)
     assert sorted(path.stem for path in tiny.glob("*.safetensors")) == names
@@ -65,6 +66,7 @@ def test_every_network_comes_out_whole_with_its_card(tiny: Path) -> None:
         assert last < first, f"{name}: means of 12 updates"
 
 
+@pytest.mark.slow
 def test_files_are_float16_and_load_into_the_architecture(tiny: Path) -> None:
     state = load_file(tiny / "synthetic_motion_train.safetensors")
     assert {value.dtype for value in state.values()} == {torch.float16, torch.int64}  # counters of the batch norms
