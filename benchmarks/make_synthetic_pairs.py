@@ -2,6 +2,7 @@
 
     python benchmarks/make_synthetic_pairs.py                        # benchmarks/pairs/synthetic_*_v2.csv
     python benchmarks/make_synthetic_pairs.py --pack out/name.zip    # … and the pictures of the ict test pairs
+    python benchmarks/make_synthetic_pairs.py --complete name.zip    # flow and labels that an older pack lacks; no more
 
 Test people only. The source is frame 0 of a clip, as is the reference of relative motion; clips that begin with closed
 lids or far to the side are left out. Driving frames are drawn so that the change of yaw fills three bins equally:
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ from reenact_zoo.data.pairs import Pair, read_pairs, write_pairs
 from reenact_zoo.datasets._actions import ACTIONS
 from reenact_zoo.datasets._clip_cache import Record
 from reenact_zoo.datasets._motion import Motion
-from reenact_zoo.datasets._packs import encode_flow, target_key
+from reenact_zoo.datasets._packs import LABELS, absolute_only, encode_flow, encode_labels, target_key
 from reenact_zoo.datasets.base import FrameRef
 from reenact_zoo.datasets.synthetic import VERSION, Synthetic, SyntheticConfig
 from reenact_zoo.ops.rotation import euler_from_matrix, matrix_from_euler
@@ -128,15 +131,13 @@ def pairs_file(setting: str) -> Path:
 
 
 def make_pack(path: Path, quality: int) -> None:
-    """Render every frame and every cross target of the lists at 128 pixels into one file."""
-    config = SyntheticConfig(head="ict", image_size=PACK_SIZE, **CONFIG)
-    dataset = Synthetic(config)
-    lists = {setting: read_pairs(pairs_file(setting)) for setting in SETTINGS}
+    """Render every frame and every cross target of the lists at 128 pixels into one file, with their truth."""
+    dataset = _people(PACK_SIZE)
+    lists = _listed()
     shown = [p for pairs in lists.values() for p in pairs]
     refs = sorted({r for p in shown for r in (p.source, p.driving, p.driving_reference) if r})
-    targets = [(p, p.driving_reference if s == "cross_relative" else None) for s in SETTINGS[1:] for p in lists[s]]
     truth: dict[str, list[NDArray[np.float32] | str]] = {}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+    with _growing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:
         about = {
             "head": "ict",
             "version": VERSION,
@@ -149,20 +150,79 @@ def make_pack(path: Path, quality: int) -> None:
         for ref in track(refs, "frames"):
             _put_frame(file, dataset, ref, quality)
             _note(truth, "frames", str(ref), dataset.annotations(ref))
-        for pair, reference in track(targets, "targets"):
+        for pair, reference in track(_targets(lists), "targets"):
             made = dataset.cross_target(pair.source, pair.driving, reference)
             name = target_key(pair.source, pair.driving, reference)
             _put(file, f"targets/{name}.jpg", _jpeg(made["target"], quality))
             _put(file, f"targets/{name}.png", _png(np.round(made["target_matte"][0] * 255).astype(np.uint8)))
             _note(truth, "targets", name, {k.removeprefix("target_"): v for k, v in made.items()})
-        small = Synthetic(replace(config, image_size=FLOW_SIZE))
+        small = _people(FLOW_SIZE)
         for pair in track(lists["self"], "flow"):
             made = small.cross_target(pair.source, pair.driving)
-            name = f"flow/{target_key(pair.source, pair.driving, None)}.xz"
-            _put(file, name, encode_flow(made["target_flow"], made["target_flow_valid"]))
+            _put_flow(file, target_key(pair.source, pair.driving, None), made)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **{name: np.stack(rows) for name, rows in truth.items()})
         _put(file, "truth.npz", buffer.getvalue())
+        _put_motion(file, lists)
+
+
+def complete_pack(path: Path) -> None:
+    """Add flow and labels of the cross targets of absolute motion to a pack that lacks them; the rest stays as it is.
+
+    Those of relative motion would make the package too large.
+    """
+    lists = _listed()
+    with zipfile.ZipFile(path) as file:
+        there = set(file.namelist())
+        with np.load(io.BytesIO(file.read("truth.npz")), allow_pickle=False) as truth:
+            names = truth["targets_names"].tolist()
+    if names != [target_key(pair.source, pair.driving, reference) for pair, reference in _targets(lists)]:
+        raise SystemExit(f"{path} was made from other lists of pairs; make it anew with --pack")
+    if LABELS in there:
+        raise SystemExit(f"{path} is complete")
+    with _growing(path) as part:
+        shutil.copyfile(path, part)
+        with zipfile.ZipFile(part, "a", zipfile.ZIP_STORED) as file:
+            _put_motion(file, lists)
+
+
+@contextmanager
+def _growing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` which takes its place once it is complete."""
+    part = path.with_suffix(".part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _people(size: int) -> Synthetic:
+    return Synthetic(SyntheticConfig(head="ict", image_size=size, **CONFIG))
+
+
+def _listed() -> dict[str, list[Pair]]:
+    return {setting: read_pairs(pairs_file(setting)) for setting in SETTINGS}
+
+
+def _targets(lists: dict[str, list[Pair]]) -> list[tuple[Pair, FrameRef | None]]:
+    """Cross pairs, and the frame that their motion counts from."""
+    return [(p, p.driving_reference if s == "cross_relative" else None) for s in SETTINGS[1:] for p in lists[s]]
+
+
+def _put_motion(file: zipfile.ZipFile, lists: dict[str, list[Pair]]) -> None:
+    """Flow and labels of the cross targets of absolute motion."""
+    targets = {target_key(pair.source, pair.driving, reference): pair for pair, reference in _targets(lists)}
+    small, parsing = _people(FLOW_SIZE), []
+    for key in track(absolute_only(targets), "flow and labels"):
+        made = small.cross_target(targets[key].source, targets[key].driving)
+        _put_flow(file, key, made)
+        parsing.append(made["target_parsing"])
+    _put(file, LABELS, encode_labels(parsing))
+
+
+def _put_flow(file: zipfile.ZipFile, key: str, made: dict[str, NDArray[Any]]) -> None:
+    _put(file, f"flow/{key}.xz", encode_flow(made["target_flow"], made["target_flow_valid"]))
 
 
 def _put(file: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -217,7 +277,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, help="zip file to render the ict pictures into")
     parser.add_argument("--quality", type=int, default=90, help="JPEG quality of the pack, 4:4:4")
+    parser.add_argument("--complete", type=Path, metavar="PACK", help="only add what this zip file lacks")
     given = parser.parse_args()
+    if given.complete:
+        complete_pack(given.complete)
+        print(f"{given.complete}: {given.complete.stat().st_size / 1e6:.2f} MB")
+        return
     drawn = draw(Clips())
     for setting, pairs in drawn.items():
         write_pairs(pairs_file(setting), pairs)

@@ -34,6 +34,7 @@ class PairBatch(TypedDict, total=False):
     driving_reference: Tensor  # (B, 3, H, W) first driving frame, for relative motion
 
     source_landmarks: Tensor  # (B, 68, 2)
+    extra_sources_landmarks: Tensor  # (B, k, 68, 2)
     driving_landmarks: Tensor  # (B, 68, 2)
     driving_reference_landmarks: Tensor  # (B, 68, 2)
     source_coefficients: Tensor  # (B, K) shape, texture, expression, pose, camera, light
@@ -53,6 +54,12 @@ class PairBatch(TypedDict, total=False):
     target_flow: Tensor  # (B, H, W, 2) backward flow: where in the source each target pixel comes from
     target_flow_valid: Tensor  # (B, 1, H, W) in {0, 1}
     target_source_matte: Tensor  # (B, 1, H, W) true source matte; with target_matte it bounds the head region
+    target_parsing: Tensor  # (B, 19, H, W) share of every class in the pixel, BiSeNet's order
+
+    # Evaluation only, labels of the pair and no pixels: metrics see them, methods do not.
+    sequence: Tensor  # (B,) int64, shared by the pairs of one source frame and one driving clip
+    sequence_frame: Tensor  # (B,) int64 index of the driving frame in its clip
+    persons: Tensor  # (B, 2) int64 numbers of the source and the driving person, the same in every run on a dataset
 
 
 TARGET_KEYS = frozenset(
@@ -64,9 +71,13 @@ TARGET_KEYS = frozenset(
         "target_flow",
         "target_flow_valid",
         "target_source_matte",
+        "target_parsing",
     }
 )
 """Keys no method may ever see: the runner removes them before it calls ``reenact``."""
+
+LABEL_KEYS = frozenset({"sequence", "sequence_frame", "persons"})
+"""Keys that say which pairs belong together; removed like ``TARGET_KEYS`` before a method sees a batch."""
 
 
 @dataclass

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before the first import of torch or numpy, and for the processes that tests start: as many workers as cores run tests
+# already, and idle threads of OpenMP wait by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +51,16 @@ def weights_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
     path = _folder("data/weights").parent
     monkeypatch.setenv("REENACT_ZOO_WEIGHTS", str(path))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A run begins with an empty cache, whatever the user's holds; its workers share what is slow to make (heads)."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REENACT_ZOO_CACHE", str(shared / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

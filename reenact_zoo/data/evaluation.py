@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reenact_zoo.data.pairs import Pair
+from reenact_zoo.data.pairs import Pair, evenly_spaced
 from reenact_zoo.datasets.base import ClipDataset, FrameRef
 from reenact_zoo.types import TARGET_KEYS, InputError, PairBatch
 
@@ -29,6 +30,7 @@ class EvaluationPairs:
         relative: add ``driving_reference``, and ask for the truth of motion relative to it.
         whole_frames: False where frames are cropped: the dataset's truth is about whole frames and is left out then.
         oracle: annotation keys ("source_landmarks" …) that are taken from the truth instead of being estimated.
+        sources: with more than one, ``extra_sources`` are as many less one other frames of the source's clip.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class EvaluationPairs:
         relative: bool = False,
         whole_frames: bool = True,
         oracle: frozenset[str] = frozenset(),
+        sources: int = 1,
     ) -> None:
         self._dataset, self._pairs, self._read, self._resolution = dataset, pairs, images, resolution
-        self._relative, self._whole_frames, self._oracle = relative, whole_frames, oracle
+        self._relative, self._whole_frames, self._oracle, self._sources = relative, whole_frames, oracle, sources
         self._remembered: OrderedDict[FrameRef, Tensor] = OrderedDict()
+        self._labels = pair_labels(dataset, pairs)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -53,7 +57,7 @@ class EvaluationPairs:
         """One pair.
 
         Raises:
-            InputError: a frame cannot be read, or no face is found to crop it.
+            InputError: a frame cannot be read, no face is found to crop it, or the clip has fewer frames than sources.
         """
         pair = self._pairs[index]
         item: dict[str, Any] = {
@@ -61,7 +65,10 @@ class EvaluationPairs:
             "driving": self._image(pair.driving),
             "same_identity": torch.tensor(pair.same_identity),
             "pair_id": pair.pair_id,
+            **{key: values[index] for key, values in self._labels.items()},
         }
+        if self._sources > 1:
+            item["extra_sources"] = torch.stack([self._image(ref) for ref in self._extra_sources(pair.source)])
         reference = pair.driving_reference if self._relative else None
         if reference is not None:
             item["driving_reference"] = self._image(reference)
@@ -69,6 +76,15 @@ class EvaluationPairs:
         if self._whole_frames:
             item |= self._truth(pair, reference)
         return cast(PairBatch, item)
+
+    def _extra_sources(self, source: FrameRef) -> list[FrameRef]:
+        """Evenly spaced over the other frames of the clip: the same for every pair of a source."""
+        others = [i for i in range(self._dataset.clip(source.clip).num_frames) if i != source.index]
+        if len(others) < self._sources - 1:
+            raise InputError(
+                f"clip '{source.clip}' has {len(others) + 1} frame(s), the protocol asks for {self._sources} sources"
+            )
+        return [FrameRef(source.clip, others[i]) for i in evenly_spaced(0, len(others), self._sources - 1)]
 
     def _image(self, ref: FrameRef) -> Tensor:
         if ref not in self._remembered:
@@ -97,6 +113,22 @@ class EvaluationPairs:
                 f"{self._resolution}: set the dataset's image_size to it"
             )
         return found
+
+
+def pair_labels(dataset: ClipDataset, pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """The ``LABEL_KEYS`` of all pairs, each (n, …) int64; a pair's do not depend on which others are run."""
+    people = {name: number for number, name in enumerate(dict.fromkeys(clip.identity for clip in dataset.clips))}
+    persons = [[people[dataset.clip(ref.clip).identity] for ref in (pair.source, pair.driving)] for pair in pairs]
+    return {
+        "sequence": torch.tensor([_number(f"{p.source}+{p.driving.clip}") for p in pairs], dtype=torch.int64),
+        "sequence_frame": torch.tensor([pair.driving.index for pair in pairs], dtype=torch.int64),
+        "persons": torch.tensor(persons, dtype=torch.int64).reshape(len(pairs), 2),
+    }
+
+
+def _number(text: str) -> int:
+    """The same 63 bits for the same text, on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def as_tensor(key: str, array: NDArray[Any]) -> Tensor:

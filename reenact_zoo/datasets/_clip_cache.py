@@ -51,12 +51,12 @@ class Record:
         matte = (render.alpha[0, 0] * 255).round().to(torch.uint8).numpy()
         return cls(image, render.landmarks[0].numpy(), matte, labels_from_parsing(render.parsing[0], supersample**2))
 
-    def annotations(self) -> dict[str, NDArray[Any]]:
-        """Landmarks, matte and parsing under their PairBatch names."""
+    def annotations(self) -> dict[str, Callable[[], NDArray[Any]]]:
+        """What makes landmarks, matte and parsing, under their PairBatch names."""
         return {
-            "landmarks": np.array(self.landmarks),
-            "matte": (self.matte[None] / np.float32(255)).astype(np.float32),
-            "parsing": parsing_from_labels(self.labels),
+            "landmarks": lambda: np.array(self.landmarks),
+            "matte": lambda: (self.matte[None] / np.float32(255)).astype(np.float32),
+            "parsing": lambda: parsing_from_labels(self.labels),
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ class ClipDataset(ABC):
             by_name = self.__dict__["_clip_by_name"] = {clip.name: clip for clip in self.clips}
         return by_name[name]
 
-    def annotations(self, ref: FrameRef) -> dict[str, NDArray[Any]]:
+    def annotations(self, ref: FrameRef) -> Mapping[str, NDArray[Any]]:
         """Truth about a frame, under PairBatch names without prefix ("landmarks", "matte" …); {} where unknown."""
         return {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +75,7 @@ class Joined(ClipDataset):
         dataset, inner = self._inner(ref)
         return dataset.frame(inner)
 
-    def annotations(self, ref: FrameRef) -> dict[str, NDArray[Any]]:
+    def annotations(self, ref: FrameRef) -> Mapping[str, NDArray[Any]]:
         """What the part knows."""
         dataset, inner = self._inner(ref)
         return dataset.annotations(inner)

@@ -7,7 +7,7 @@ with the driving frame's head rotation, position, size, expression, jaw and gaze
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from reenact_zoo.datasets._actions import ACTIONS
 from reenact_zoo.datasets._clip_cache import ClipCache, Record
+from reenact_zoo.datasets._deferred import Deferred
 from reenact_zoo.datasets._motion import Motion, move
 from reenact_zoo.datasets._packs import Pack
 from reenact_zoo.datasets._recent import Recent
@@ -125,8 +126,8 @@ class Synthetic(ClipDataset):
             return self._record(ref).image
         return _bytes(self.render(ref).image)
 
-    def annotations(self, ref: FrameRef) -> dict[str, NDArray[Any]]:
-        """Truth of a frame: landmarks, coefficients, parsing, matte."""
+    def annotations(self, ref: FrameRef) -> Mapping[str, NDArray[Any]]:
+        """Truth of a frame: landmarks, coefficients, parsing, matte; each is made when it is asked for."""
         self._checked(ref)
         if self._pack is not None and (known := self._pack.annotations(ref, self.config.image_size)) is not None:
             return known
@@ -134,7 +135,8 @@ class Synthetic(ClipDataset):
             record = self._record(ref)
         else:
             record = Record.from_render(self.render(ref), self.config.supersample)
-        return {"coefficients": self.coefficients(ref.clip)[ref.index].numpy(), **record.annotations()}
+        makers = {"coefficients": lambda: self.coefficients(ref.clip)[ref.index].numpy()} | record.annotations()
+        return Deferred(makers)
 
     def cross_target(
         self, source: FrameRef, driving: FrameRef, driving_reference: FrameRef | None = None
@@ -159,6 +161,7 @@ class Synthetic(ClipDataset):
             "target_coefficients": coefficients.numpy(),
             "target_matte": target.alpha[0].numpy(),
             "target_source_matte": origin.alpha[0].numpy(),
+            "target_parsing": target.parsing[0].numpy(),
             "target_flow": flow[0].numpy(),
             "target_flow_valid": valid[0].numpy(),
         }

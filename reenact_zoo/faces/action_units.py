@@ -82,6 +82,37 @@ class ExportedActionUnits:
         return values.clamp(0, 1)
 
 
+FACS_NUMBERS = 64
+
+
+class ExportedActionUnitTable:
+    """``ExportedActionUnits`` spread over the FACS numbers 1 to 64, so that every network fills the same row.
+
+    Column u - 1 is unit u; NaN where the network does not know the unit, or its number is above 64.
+
+    Raises:
+        WeightsMissing, InputError: see ``ExportedActionUnits``.
+    """
+
+    name = "action_units_exported"
+    weights: tuple[str, ...] = ExportedActionUnits.weights
+    size = FACS_NUMBERS
+    units = tuple(range(1, FACS_NUMBERS + 1))
+    threshold = ExportedActionUnits.threshold
+
+    def __init__(self, store: WeightStore | None = None, device: str | torch.device = "cpu") -> None:
+        self._network = ExportedActionUnits(store, device)
+
+    def __call__(self, images: Tensor, landmarks_px: Tensor) -> Tensor:
+        """See the protocol, NaN apart."""
+        values = self._network(images, landmarks_px)
+        table = values.new_full((len(values), FACS_NUMBERS), float("nan"))
+        for column, unit in zip(values.T, self._network.units):
+            if 1 <= unit <= FACS_NUMBERS:
+                table[:, unit - 1] = column
+        return table
+
+
 def _declared(metadata: dict[str, str], file: str) -> tuple[int, ...]:
     try:
         return tuple(int(unit) for unit in metadata["action_units"].split(","))

@@ -10,7 +10,8 @@ from torch import Tensor
 from reenact_zoo.faces.matting import matte_from_parsing
 from reenact_zoo.types import InputError, PairBatch
 
-IMAGES = ("driving_reference", "source", "driving")  # longest first: "driving_reference_x" also begins with "driving_"
+# longest first: "driving_reference_x" also begins with "driving_"
+IMAGES = ("driving_reference", "extra_sources", "source", "driving")
 QUANTITIES_OF: dict[str, tuple[str, ...]] = {
     "landmarks": ("landmarks",),
     "coefficients": ("coefficients_synthetic",),
@@ -34,7 +35,7 @@ class Measures(Protocol):
 
 
 class Annotator:
-    """Estimates annotations of source, driving and driving_reference images.
+    """Estimates annotations of source, driving, driving_reference and extra_sources images.
 
     Args:
         measurer: answers the quantities of ``QUANTITIES_OF``, and remembers images it has seen.
@@ -57,7 +58,7 @@ class Annotator:
         """The batch with every required key; keys that are there already are kept, images are never changed.
 
         Where the batch has a ``driving_reference`` (motion is relative), what is required of the driving frame is
-        required of the reference too.
+        required of the reference too; where it has ``extra_sources``, what is required of the source is of these.
 
         Raises:
             InputError: a key nobody can supply (names the weights that would), or one whose image is absent.
@@ -66,6 +67,10 @@ class Annotator:
         if "driving_reference" in batch:
             names = {key.removeprefix("driving_") for key in requires if key.startswith("driving_")}
             requires |= {f"driving_reference_{name}" for name in names if not name.startswith("reference")}
+        if "extra_sources" in batch:
+            requires |= {
+                f"extra_sources_{key.removeprefix('source_')}" for key in requires if key.startswith("source_")
+            }
         for key in sorted(requires - batch.keys()):
             filled[key] = self._annotation(key, batch)
         return cast(PairBatch, filled)
@@ -75,6 +80,11 @@ class Annotator:
         if image not in batch:
             raise InputError(f"'{key}' is required, but the batch has no '{image}' image to estimate it from")
         images = cast(Tensor, batch[image])  # type: ignore[literal-required]
+        if images.ndim == 5:  # extra_sources (B, k, 3, H, W)
+            return self._estimate(key, name, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return self._estimate(key, name, images)
+
+    def _estimate(self, key: str, name: str, images: Tensor) -> Tensor:
         if name in self._supplied:
             return self._supplied[name](images)
         if name not in self._quantities:
@@ -105,4 +115,4 @@ def split_key(key: str) -> tuple[str, str]:
     for image in IMAGES:
         if key.startswith(f"{image}_"):
             return image, key.removeprefix(f"{image}_")
-    raise InputError(f"'{key}' is required, but it is no annotation of source, driving or driving_reference")
+    raise InputError(f"'{key}' is required, but it is no annotation of {', '.join(IMAGES)}")

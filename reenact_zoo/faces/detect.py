@@ -178,7 +178,8 @@ class FirstThatFinds:
 
 
 def default_detector(store: WeightStore | None = None, min_face_share: float = 0.15) -> FaceDetector:
-    """HOG detector; where it finds nothing MTCNN looks, or without its weights HOG again, for smaller faces.
+    """HOG detector; where it finds nothing MTCNN looks, or without its weights HOG again, for smaller faces, and then
+    the bundled landmark network.
 
     ``min_face_share``: of the image's shorter side, the smallest face of the first search; larger is faster.
     """
@@ -186,4 +187,9 @@ def default_detector(store: WeightStore | None = None, min_face_share: float = 0
     hog = HogDetector(min_face_share=min_face_share)
     if all(store.available(name) for name in ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")):
         return FirstThatFinds([hog, MtcnnDetector(store)])
-    return FirstThatFinds([hog, HogDetector(min_face_share=min_face_share / 3)])
+    further: list[FaceDetector] = [HogDetector(min_face_share=min_face_share / 3)]
+    if store.available("synthetic_landmarks"):
+        from reenact_zoo.faces.sweep import SweepDetector
+
+        further.append(SweepDetector(store))
+    return FirstThatFinds([hog, *further])

@@ -15,6 +15,8 @@ _JUDGE, _TRAIN = {"role": "judge"}, {"role": "train"}
 INSTRUMENTS: dict[str, Instrument] = {
     "identity_mobilefacenet": Instrument("identity:MobileFaceNetIdentity", 128, ("mobilefacenet",)),
     "tddfa": Instrument("expression:TddfaFace", 65, ("3ddfa_v2_mb05", "3ddfa_v2_mean_std")),
+    "tddfa_v1": Instrument("tddfa:TddfaWhitened", 62, ("3ddfa_v1",), {"entry": "3ddfa_v1"}),
+    "tddfa_v2_mb1": Instrument("tddfa:TddfaWhitened", 62, ("3ddfa_v2_mb1",), {"entry": "3ddfa_v2_mb1"}),
     "pnp": Instrument("head_pose:PnpPose", 3),
     "identity_synthetic_judge": Instrument("identity:SyntheticIdentity", 128, ("synthetic_identity_judge",), _JUDGE),
     "identity_synthetic_train": Instrument("identity:SyntheticIdentity", 128, ("synthetic_identity_train",), _TRAIN),
@@ -28,6 +30,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "pose_hopenet": Instrument("hopenet:HopenetPose", 3, ("hopenet_robust_alpha1",)),
     "coefficients_deca": Instrument("deca:DecaCoefficients", 236, ("deca_model",)),
     "coefficients_deep3d": Instrument("deep3d:Deep3DCoefficients", 257, ("deep3dfacerecon_epoch_20",)),
+    "action_units_exported": Instrument("action_units:ExportedActionUnitTable", 64, ("action_units_onnx",)),
     "action_units_geometric": Instrument("action_units:GeometricActionUnits", 13),
     "parsing_bisenet": Instrument("bisenet:BiSeNetParsing", 19, ("bisenet_celebamask_hq",), is_map=True),
 }
@@ -40,6 +43,8 @@ QUANTITIES: dict[str, Quantity] = {
     "identity_mobilefacenet": Quantity((128,), "identity_mobilefacenet", "embedding of unit length"),
     "pose_3ddfa_v2": Quantity((3,), "tddfa", "yaw, pitch, roll in degrees", start=62),
     "expression_3ddfa_v2": Quantity((10,), "tddfa", "whitened expression code", start=52),
+    "expression_3ddfa_v1": Quantity((10,), "tddfa_v1", "expression code, whitened by v1's own mean and std", start=52),
+    "expression_3ddfa_v2_mb1": Quantity((10,), "tddfa_v2_mb1", "whitened expression code of the network mb1", start=52),
     "pose_pnp": Quantity((3,), "pnp", "yaw, pitch, roll in degrees"),
     "identity_synthetic_judge": Quantity((128,), "identity_synthetic_judge", "embedding of unit length"),
     "identity_synthetic_train": Quantity((128,), "identity_synthetic_train", "embedding of unit length"),
@@ -64,6 +69,9 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "expression_deep3d": Quantity((64,), "coefficients_deep3d", "expression; unverified", start=80),
     "pose_deep3d": Quantity((3,), "coefficients_deep3d", "angles in rad, authors' order; unverified", start=224),
+    "action_units_exported": Quantity(
+        (64,), "action_units_exported", "FACS units 1 to 64 in [0, 1], NaN: unknown to the network; present at 0.5"
+    ),
     "action_units_geometric": Quantity(
         (13,), "action_units_geometric", "strength in [0, 1] of units 1 2 4 5 9 10 12 15 16 18 20 26 45; present at 0.3"
     ),

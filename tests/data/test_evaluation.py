@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reenact_zoo.data.evaluation import EvaluationPairs, as_tensor, collate
+from reenact_zoo.data.evaluation import EvaluationPairs, as_tensor, collate, pair_labels
 from reenact_zoo.data.pairs import Pair
 from reenact_zoo.datasets.base import Clip, ClipDataset, FrameRef
 from reenact_zoo.types import InputError
@@ -87,6 +89,17 @@ def test_annotations_come_only_as_an_oracle_and_only_those_asked_for() -> None:
     assert not {"source_landmarks", "driving_matte"} & item.keys()
 
 
+def test_extra_sources_are_other_frames_of_the_sources_clip() -> None:
+    data, read = pairs(sources=4)
+    item = data[0]
+    assert item["extra_sources"].shape == (3, 3, 8, 8)
+    assert {ref.clip for ref in read if ref.clip != "b"} == {"a"}
+    assert (item["extra_sources"].mean((1, 2, 3)) * 255 / 10).round().tolist() == [2, 5, 7]  # of frames 1 to 8
+    assert "extra_sources" not in pairs()[0][0]
+    with pytest.raises(InputError, match=r"clip 'a' has 9 frame\(s\), the protocol asks for 10 sources"):
+        pairs(sources=10)[0][0]
+
+
 def test_cropped_frames_have_no_truth() -> None:
     assert "target" not in pairs(whole_frames=False)[0][0]
 
@@ -110,3 +123,16 @@ def test_a_frame_shared_by_neighbouring_pairs_is_read_once() -> None:
     for _ in range(2):
         data[0], data[1]
     assert len(read) == len(set(read)) == 4
+
+
+def test_labels_say_which_pairs_belong_together_whatever_else_is_run() -> None:
+    both, _ = pairs()
+    assert both[0]["persons"].tolist() == [0, 1]
+    assert both[1]["persons"].tolist() == [1, 0]
+    assert [int(both[i]["sequence_frame"]) for i in range(2)] == [3, 2]
+    dataset = Knowing()
+    labels = pair_labels(dataset, [PAIRS[1], replace(PAIRS[0], driving=FrameRef("b", 4)), PAIRS[0]])
+    assert labels["sequence"][1] == labels["sequence"][2] == both[0]["sequence"]
+    assert labels["sequence"][0] == both[1]["sequence"] != both[0]["sequence"]
+    assert (labels["sequence"] >= 0).all()
+    assert labels["persons"].dtype == labels["sequence"].dtype == torch.int64

@@ -63,6 +63,15 @@ def test_a_supplier_adds_another_kind_of_annotation() -> None:
     assert float(filled["driving_matte"].mean()) == pytest.approx(2)
 
 
+def test_every_extra_source_gets_what_is_required_of_the_source() -> None:
+    levels = torch.tensor([[0.4, 0.5, 0.6], [0.7, 0.8, 0.9]])
+    batch: PairBatch = {**pairs(), "extra_sources": levels[..., None, None, None].expand(-1, -1, 3, 4, 4)}
+    filled = Annotator(Brightness()).fill(batch, frozenset({"source_landmarks"}))
+    assert filled["extra_sources_landmarks"].shape == (2, 3, 68, 2)
+    assert torch.allclose(filled["extra_sources_landmarks"][..., 0, 0], levels)
+    assert "extra_sources_landmarks" not in Annotator(Brightness()).fill(batch, frozenset({"driving_landmarks"}))
+
+
 def test_a_key_nobody_supplies_is_named() -> None:
     with pytest.raises(InputError, match=r"driving_coefficients_window.*coefficients, landmarks, matte, parsing"):
         Annotator(Brightness()).fill(pairs(), frozenset({"driving_coefficients_window"}))

@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reenact_zoo.faces.landmark_model import Array, Pose, face_model
 from reenact_zoo.methods.landmark_warp import mouth, plate
-from reenact_zoo.methods.landmark_warp.face_model import Array, Pose, face_model
 from reenact_zoo.methods.landmark_warp.mesh import HeadRegion, mirrored, mirrored_share, surroundings, triangles
 from reenact_zoo.methods.landmark_warp.module import Config, LandmarkWarp
 from reenact_zoo.ops.coordinates import identity_grid, pixel_to_normalised

@@ -10,6 +10,8 @@ from scipy.ndimage import distance_transform_edt
 
 Array = NDArray[np.float64]
 
+_AXIS_FACTORS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
+
 
 @dataclass(frozen=True)
 class TexelMap:
@@ -90,10 +92,13 @@ def value_noise(points: Array, wavelength: float, seed: int) -> Array:
     cell = np.floor(scaled).astype(np.int64)
     t = scaled - cell
     t = t * t * (3 - 2 * t)
+    shares = [(1 - t[..., i], t[..., i]) for i in range(3)]
+    parts = [[_axis_hash(cell[..., i] + step, i) for step in (0, 1)] for i in range(3)]
     total = np.zeros(points.shape[:-1])
-    for corner in np.ndindex(2, 2, 2):
-        weight = np.prod(np.where(corner, t, 1 - t), axis=-1)
-        total += weight * _hash(cell + np.array(corner), seed)
+    for x, y in np.ndindex(2, 2):  # shares and parts of a hash belong to one axis: each is made once for the 8 corners
+        share, part = shares[0][x] * shares[1][y], parts[0][x] ^ parts[1][y]
+        for z in range(2):
+            total += share * shares[2][z] * _mixed(part ^ parts[2][z], seed)
     return total
 
 
@@ -108,10 +113,18 @@ def spots(points: Array, spacing: float, seed: int) -> Array:
 
 
 def _hash(cell: NDArray[np.int64], seed: int) -> Array:
+    """Random values (…,) in [-1, 1) of the lattice points (…, 3)."""
+    return _mixed(_axis_hash(cell[..., 0], 0) ^ _axis_hash(cell[..., 1], 1) ^ _axis_hash(cell[..., 2], 2), seed)
+
+
+def _axis_hash(cell: NDArray[np.int64], axis: int) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):
-        x, y, z = (cell[..., i].astype(np.uint64) for i in range(3))
-        h = x * np.uint64(0x9E3779B97F4A7C15) ^ y * np.uint64(0xC2B2AE3D27D4EB4F) ^ z * np.uint64(0x165667B19E3779F9)
-        h ^= np.uint64(seed) * np.uint64(0xD6E8FEB86659FD93)
+        return cell.astype(np.uint64) * _AXIS_FACTORS[axis]
+
+
+def _mixed(h: NDArray[np.uint64], seed: int) -> Array:
+    with np.errstate(over="ignore"):
+        h = h ^ np.uint64(seed) * np.uint64(0xD6E8FEB86659FD93)
         h = (h ^ (h >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
         h ^= h >> np.uint64(32)
     return (h >> np.uint64(11)).astype(np.float64) / float(1 << 52) - 1.0

@@ -13,6 +13,8 @@ vergence (each eye turns inwards by that angle).
 from __future__ import annotations
 
 import copy
+import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -84,10 +86,46 @@ class HeadArrays:
         """Arrays by field name, for ``numpy.savez``."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    @functools.cached_property
+    def rest(self) -> RestHead:
+        """The part that texels and masks are made of."""
+        return RestHead(self)
+
     @classmethod
     def fromdict(cls, arrays: Mapping[str, Any]) -> HeadArrays:
         """Inverse of ``asdict``; takes an open npz too."""
         return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+
+class RestHead:
+    """Those of ``arrays`` that decide what lies where on the atlas; equal where their contents are."""
+
+    NAMES = ("template", "triangles", "uv", "uv_triangles", "regions", "landmark_vertices", "eye_centres", "eye_radius")
+
+    def __init__(self, arrays: HeadArrays) -> None:
+        self.arrays = arrays
+        digest = hashlib.sha256()
+        for name in self.NAMES:
+            digest.update(np.ascontiguousarray(getattr(arrays, name)).tobytes())
+        self.digest = digest.digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RestHead) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def texels(self, size: int) -> TexelMap:
+        """The head at rest on a (size, size) atlas."""
+        a = self.arrays
+        return texel_map(a.template, a.triangles, a.uv, a.uv_triangles, a.regions, size)
+
+
+@functools.lru_cache(maxsize=6)
+def _rest_painter(rest: RestHead, size: int) -> Painter:
+    """One per process for all heads of the same arrays: it is read only, and takes seconds to make at 512 texels."""
+    a = rest.arrays
+    return Painter(rest.texels(size), a.template[a.landmark_vertices], a.eye_centres, a.eye_radius)
 
 
 def pose_from_rotation(rotation_deg: Tensor, gaze_deg: Tensor | None = None) -> Tensor:
@@ -300,8 +338,7 @@ class DenseHead(HeadModel):
 
     def texels(self, size: int) -> TexelMap:
         """The head at rest on a (size, size) atlas."""
-        a = self.arrays
-        return texel_map(a.template, a.triangles, a.uv, a.uv_triangles, a.regions, size)
+        return self.arrays.rest.texels(size)
 
     def albedo(self, texture: Tensor, size: int = 256) -> Tensor:
         """(B, texture) → (B, 3, size, size) RGB in [0, 1], display-referred (no gamma to undo)."""
@@ -321,9 +358,7 @@ class DenseHead(HeadModel):
 
     def _painter(self, size: int) -> Painter:
         if size not in self._painters:
-            landmarks = self.arrays.template[self.arrays.landmark_vertices]
-            eyes = self.arrays.eye_centres, self.arrays.eye_radius
-            self._painters[size] = Painter(self.texels(size), landmarks, *eyes).to(self.triangles.device)
+            self._painters[size] = _rest_painter(self.arrays.rest, size).to(self.triangles.device)
         return self._painters[size]
 
     def sample(self, generator: torch.Generator, count: int) -> Tensor:

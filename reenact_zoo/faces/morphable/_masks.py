@@ -31,12 +31,20 @@ def to_polyline(points: Array, line: Array) -> tuple[Array, Array]:
     nearest = np.full(points.shape[:-1], np.inf)
     along = np.zeros(points.shape[:-1])
     for i, (a, b) in enumerate(itertools.pairwise(line)):
-        t = np.clip(((points - a) @ (b - a)) / max(float((b - a) @ (b - a)), 1e-9), 0, 1)
-        distance = np.linalg.norm(points - a - t[..., None] * (b - a), axis=-1)
+        away = points - a
+        t = np.clip((away @ (b - a)) / max(float((b - a) @ (b - a)), 1e-9), 0, 1)
+        away -= t[..., None] * (b - a)
+        distance = _length(away)
         closer = distance < nearest
-        nearest[closer] = distance[closer]
-        along[closer] = (i + t[closer]) / (len(line) - 1)
+        nearest = np.where(closer, distance, nearest)
+        along = np.where(closer, (i + t) / (len(line) - 1), along)
     return nearest, along
+
+
+def _length(vectors: Array) -> Array:
+    """``np.linalg.norm`` over the last axis, which is short: column by column is several times faster."""
+    squares = [vectors[..., k] ** 2 for k in range(vectors.shape[-1])]
+    return np.sqrt(squares[0] + squares[1] if len(squares) == 2 else squares[0] + (squares[1] + squares[2]))
 
 
 def smooth_line(points: Array, count: int = 24) -> Array:

@@ -97,21 +97,17 @@ class _State:
         half, _ = self._candidates()
         half = half[: max(int(_PASS_SHARE * len(half)), 50)]
         around = _Adjacency(self.triangles, self.points.shape[1])
+        corner = self._allowed(half, around)
         dirty = np.zeros(self.points.shape[1], dtype=bool)
         done = 0
         removed = np.zeros(len(self.triangles), dtype=bool)
-        for gone, stays in half.tolist():
+        for (gone, stays), uv_stays in zip(half[corner >= 0].tolist(), corner[corner >= 0].tolist(), strict=True):
             if dirty[gone] or dirty[stays]:
                 continue
             faces = around.faces(gone)
-            corner = self._uv_of_survivor(faces, gone, stays)
-            if corner is None or not self._keeps_shape(faces, gone, stays, around):
-                continue
-            if not self._keeps_chart(faces, gone, stays, corner):
-                continue
             dirty[self.triangles[faces].ravel()] = True
             dirty[stays] = True
-            self._collapse(faces, gone, stays, corner, removed)
+            self._collapse(faces, gone, stays, uv_stays, removed)
             done += 1
             if done >= wanted:
                 break
@@ -120,49 +116,78 @@ class _State:
         self.source = self.source[alive]
         return done
 
-    def _uv_of_survivor(self, faces: Ints, gone: int, stays: int) -> int | None:
-        """The survivor's texture coordinate on this side of a seam; None where the edge is no plain inner edge."""
-        t, uv = self.triangles[faces], self.uv_triangles[faces]
-        at = t == stays
-        found = uv[at]
-        if len(found) != 2 or found[0] != found[1]:
-            return None
-        return int(found[0])
+    def _allowed(self, half: Ints, around: _Adjacency) -> Ints:
+        """(n,) the survivor's texture coordinate for each half edge that may collapse, -1 for the others.
 
-    def _keeps_shape(self, faces: Ints, gone: int, stays: int, around: _Adjacency) -> bool:
-        mine = set(self.triangles[faces].ravel().tolist())
-        theirs = set(self.triangles[around.faces(stays)].ravel().tolist())
-        if len((mine & theirs) - {gone, stays}) != 2:  # link condition: the surface stays a manifold
-            return False
+        The answers hold for the whole pass: it leaves alone every neighbourhood that a collapse has touched.
+        """
+        corner = np.concatenate(
+            [self._allowed_of(part, around) for part in np.array_split(half, len(half) // 4096 + 1)]
+        )
+        return np.asarray(corner, dtype=np.int64)
+
+    def _allowed_of(self, half: Ints, around: _Adjacency) -> Ints:
+        gone, stays = half.T
+        edge, faces = around.all_faces(gone)
+        has_stays = (self.triangles[faces] == stays[edge, None]).any(axis=1)
+        corner = self._uv_of_survivors(edge, faces, stays)
+        left, left_edge = faces[~has_stays], edge[~has_stays]
+        bad = ~self._keeps_shape(left, gone[left_edge], stays[left_edge])
+        bad |= ~self._keeps_chart(left, gone[left_edge], corner[left_edge])
+        corner[left_edge[bad]] = -1
+        corner[self._shared_neighbours(gone, stays, around) != 2] = -1  # link condition: the surface stays a manifold
+        return corner
+
+    def _uv_of_survivors(self, edge: Ints, faces: Ints, stays: Ints) -> Ints:
+        """The survivor's texture coordinate on this side of a seam; -1 where the edge is no plain inner edge."""
+        row, column = np.nonzero(self.triangles[faces] == stays[edge, None])
+        owner, found = edge[row], self.uv_triangles[faces[row], column]
+        low, high = np.full(len(stays), np.iinfo(np.int64).max), np.full(len(stays), -1)
+        np.minimum.at(low, owner, found)
+        np.maximum.at(high, owner, found)
+        return np.where((np.bincount(owner, minlength=len(stays)) == 2) & (low == high), high, -1)
+
+    def _shared_neighbours(self, gone: Ints, stays: Ints, around: _Adjacency) -> Ints:
+        """(n,) how many other vertices both ends of each edge have as neighbours."""
+        vertices = self.points.shape[1]
+        sets: list[Ints] = []
+        for ends in (gone, stays):
+            edge, faces = around.all_faces(ends)
+            sets.append(np.unique(edge[:, None] * vertices + self.triangles[faces]))
+        common = np.intersect1d(sets[0], sets[1], assume_unique=True)
+        edge, vertex = np.divmod(common, vertices)
+        return np.bincount(edge[(vertex != gone[edge]) & (vertex != stays[edge])], minlength=len(gone))
+
+    def _keeps_shape(self, faces: Ints, gone: Ints, stays: Ints) -> NDArray[np.bool_]:
+        """(n,) whether each triangle neither folds over nor becomes a needle when its corner moves."""
         t = self.triangles[faces]
-        t = t[~(t == stays).any(axis=1)]
         before = self.points[0][t]
-        after = np.where((t == gone)[..., None], self.points[0, stays], before)
-        n0 = np.cross(before[:, 1] - before[:, 0], before[:, 2] - before[:, 0])
-        n1 = np.cross(after[:, 1] - after[:, 0], after[:, 2] - after[:, 0])
+        after = np.where((t == gone[:, None])[..., None], self.points[0, stays][:, None], before)
+        n0, n1 = _normal(before), _normal(after)
         s0, s1 = np.linalg.norm(n0, axis=1), np.linalg.norm(n1, axis=1)
         longest = np.stack([after[:, i] - after[:, i - 1] for i in range(3)])
         longest = (longest**2).sum(axis=-1).max(axis=0)
-        return bool(((n0 * n1).sum(axis=1) > _FLIP * s0 * s1).all() and (s1 > 0.08 * longest).all())
+        return ((n0 * n1).sum(axis=1) > _FLIP * s0 * s1) & (s1 > 0.08 * longest)
 
-    def _keeps_chart(self, faces: Ints, gone: int, stays: int, corner: int) -> bool:
-        """No triangle that remains turns over, or becomes a needle, on the atlas."""
-        t = self.triangles[faces]
-        left = ~(t == stays).any(axis=1)
-        before = self.uv[self.uv_triangles[faces[left]]]
-        after = np.where((t[left] == gone)[..., None], self.uv[corner], before)
+    def _keeps_chart(self, faces: Ints, gone: Ints, corner: Ints) -> NDArray[np.bool_]:
+        """(n,) whether each triangle neither turns over nor becomes a needle on the atlas."""
+        before = self.uv[self.uv_triangles[faces]]
+        after = np.where((self.triangles[faces] == gone[:, None])[..., None], self.uv[corner][:, None], before)
         old, new = _turn(before), _turn(after)
-        return bool(((old == 0) | (old * new > 0.02 * old**2)).all())
+        return (old == 0) | (old * new > 0.02 * old**2)
 
     def _collapse(self, faces: Ints, gone: int, stays: int, corner: int, removed: NDArray[np.bool_]) -> None:
         self.quadrics[stays] += self.quadrics[gone]
-        for face in faces.tolist():
-            if (self.triangles[face] == stays).any():
-                removed[face] = True
-            else:
-                at = self.triangles[face] == gone
-                self.triangles[face, at] = stays
-                self.uv_triangles[face, at] = corner
+        closing = (self.triangles[faces] == stays).any(axis=1)
+        removed[faces[closing]] = True
+        row, column = np.nonzero(self.triangles[faces[~closing]] == gone)
+        self.triangles[faces[~closing][row], column] = stays
+        self.uv_triangles[faces[~closing][row], column] = corner
+
+
+def _normal(corners: Array) -> Array:
+    """Cross products (n, 3) of two sides of triangles (n, 3, 3)."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
 def _turn(corners: Array) -> Array:
@@ -181,6 +206,13 @@ class _Adjacency:
 
     def faces(self, vertex: int) -> Ints:
         return self._order[self._start[vertex] : self._start[vertex + 1]]
+
+    def all_faces(self, vertices: Ints) -> tuple[Ints, Ints]:
+        """Triangles around each of many vertices, one after the other: (n,) position in ``vertices``, (n,) triangle."""
+        first, count = self._start[vertices], self._start[vertices + 1] - self._start[vertices]
+        owner = np.repeat(np.arange(len(vertices)), count)
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return owner, self._order[first[owner] + within]
 
 
 def _quadrics(points: Array, triangles: Ints) -> Array:
@@ -218,15 +250,15 @@ def deviation(points: Array, original: Ints, simplified: Ints) -> Array:
 
     kept, asked = np.unique(simplified), np.unique(original)
     _, near = cKDTree(points[kept]).query(points[asked], k=3)
-    around = _Adjacency(simplified, len(points))
+    place, faces = _Adjacency(simplified, len(points)).all_faces(kept[near.ravel()])
+    distance = _point_to_triangles(points[asked[place // 3]], points[simplified[faces]])
     best = np.full(len(asked), np.inf)
-    for i, vertex in enumerate(asked):
-        faces = np.unique(np.concatenate([around.faces(kept[j]) for j in near[i]]))
-        best[i] = _point_to_triangles(points[vertex], points[simplified[faces]])
+    np.minimum.at(best, place // 3, distance)
     return best
 
 
-def _point_to_triangles(p: Array, corners: Array) -> float:
+def _point_to_triangles(p: Array, corners: Array) -> Array:
+    """Distance (n,) of each point (n, 3) to the triangle (n, 3, 3) of the same row."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     normal = np.cross(b - a, c - a)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
@@ -238,4 +270,4 @@ def _point_to_triangles(p: Array, corners: Array) -> float:
         t = np.clip(((p - q) * edge).sum(axis=1) / np.maximum((edge**2).sum(axis=1), 1e-12), 0, 1)
         nearest = np.minimum(nearest, np.linalg.norm(p - q - t[:, None] * edge, axis=1))
     plane = np.abs(((p - a) * normal).sum(axis=1))
-    return float(np.where(inside, plane, nearest).min())
+    return np.where(inside, plane, nearest)

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reenact_zoo.faces.morphable._dense import DenseHead, HeadArrays
+from reenact_zoo.faces.morphable._dense import DenseHead, HeadArrays, RestHead
 from reenact_zoo.faces.morphable._paint import TEXTURE_NAMES
-from reenact_zoo.faces.morphable.base import Region
+from reenact_zoo.faces.morphable.base import CoefficientLayout, Region
 
 SHAPE, TEXTURE, ALBEDO_SIZE = 40, 16, 128
 EYES = tuple(f"eye{way}_{side}" for way in ("Blink", "LookIn", "LookOut", "LookUp", "LookDown") for side in "LR")
@@ -28,6 +28,8 @@ FACE = (
 EXPRESSIONS = EYES + FACE
 _PEOPLE = 256  # random people whose albedos span the basis
 _UNPAINTED = ("scalp", "beard")
+_BASES: dict[tuple[str, CoefficientLayout, RestHead], tuple[Tensor, Tensor]] = {}
+"""Per full head; a basis is read only, takes ten seconds to make and 3 MB."""
 
 
 class ReducedHead(DenseHead):
@@ -49,7 +51,10 @@ class ReducedHead(DenseHead):
         self._full = head
         self._shape_map = torch.from_numpy(np.ascontiguousarray(left[:, :SHAPE], dtype=np.float32))
         self._expression_map = _least_squares(head.arrays.expression_directions, kept)
-        self._mean, self._basis = self._albedo_basis()
+        key = (head.name, head.layout, head.arrays.rest)
+        if key not in _BASES:
+            _BASES[key] = self._albedo_basis()
+        self._mean, self._basis = _BASES[key]
 
     def _albedo_basis(self) -> tuple[Tensor, Tensor]:
         """Mean (D,) and directions (TEXTURE, D) per standard deviation of bald, shaven people's albedos."""

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from reenact_zoo.methods.landmark_warp.face_model import Array, Pose, face_model
+from reenact_zoo.faces.landmark_model import Array, Pose, face_model
 from reenact_zoo.ops.warp import delaunay
 
 CENTRE = np.array([0.0, 2.0, 3.0])  # cm, middle of the head region; the face turns about it, hair and outline stay

@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from reenact_zoo.faces.landmark_model import (
+    Array,
+    Face,
+    Pose,
+    face_model,
+    fit_face,
+    turned_over,
+    with_shape_of,
+)
 from reenact_zoo.methods.base import Phase, ReenactmentModule
 from reenact_zoo.methods.landmark_warp import mouth, plate
-from reenact_zoo.methods.landmark_warp.face_model import Array, Fit, Pose, face_model
 from reenact_zoo.methods.landmark_warp.mesh import (
     RING,
     RING_NEARNESS,
@@ -27,11 +34,9 @@ from reenact_zoo.methods.landmark_warp.mesh import (
     surroundings,
     triangles,
 )
-from reenact_zoo.ops.coordinates import normalised_to_pixel, pixel_to_normalised
+from reenact_zoo.ops.coordinates import pixel_to_normalised
 from reenact_zoo.ops.warp import piecewise_affine, warp
 from reenact_zoo.types import PairBatch, ReenactmentOutput
-
-MIN_FACE_PX = 4.0  # landmarks that span less cannot be told from a point
 
 
 @dataclass
@@ -49,15 +54,6 @@ class Config:
     def tiny(cls) -> Config:
         """The same: there is nothing to make small."""
         return cls()
-
-
-@dataclass(frozen=True)
-class Face:
-    """Landmarks (B, 68, 2) px, y down, and what was fitted to them; rows without a face hold a stand-in."""
-
-    landmarks: Array
-    fit: Fit
-    found: NDArray[np.bool_]
 
 
 class LandmarkWarp(ReenactmentModule[Config]):
@@ -79,7 +75,7 @@ class LandmarkWarp(ReenactmentModule[Config]):
     def encode_source(self, batch: PairBatch) -> dict[str, Any]:
         """Image and fitted face of the source."""
         image = batch["source"].float()
-        face = _fit(batch["source_landmarks"], image.shape[-2:])
+        face = fit_face(batch["source_landmarks"], (image.shape[-2], image.shape[-1]))
         region = HeadRegion.of(face.fit.pose, np.ones(len(image)))
         return {"image": image, "face": face, "plate": plate.background(image, region)}
 
@@ -88,10 +84,10 @@ class LandmarkWarp(ReenactmentModule[Config]):
         """Warp the encoded source; ``aux`` has the flow (B, H, W, 2) and the landmarks aimed at (B, 68, 2)."""
         image, source = state["image"], state["face"]
         size = (batch["driving"].shape[-2], batch["driving"].shape[-1])
-        driving = _fit(batch["driving_landmarks"], size)
+        driving = fit_face(batch["driving_landmarks"], size)
         found = source.found & driving.found
         if "driving_reference_landmarks" in batch:
-            reference = _fit(batch["driving_reference_landmarks"], size)
+            reference = fit_face(batch["driving_reference_landmarks"], size)
             found &= reference.found
             pose, aim, expression = _relative(source, driving, reference)
         else:
@@ -123,8 +119,8 @@ def _flow(
     model, fit = face_model(), source.fit
     extra_from, _ = fit.pose.project(model.points(fit.identity, fit.expression))
     extra_to, near = pose.project(model.points(fit.identity, expression))
-    face_from = np.concatenate((source.landmarks, _down(extra_from)[:, 68:]), 1)
-    face_to = np.concatenate((aim, _down(extra_to)[:, 68:]), 1)
+    face_from = np.concatenate((source.landmarks, turned_over(extra_from)[:, 68:]), 1)
+    face_to = np.concatenate((aim, turned_over(extra_to)[:, 68:]), 1)
     growth = common_growth(fit.pose, pose, face_from, face_to)
     region_from, region_to = HeadRegion.of(fit.pose, growth), HeadRegion.of(pose, growth)
     around, behind = surroundings(region_to, region_from, size, (source_size[0], source_size[1]))
@@ -143,22 +139,9 @@ def _flow(
     return flow[..., :2], flow[..., 2:] if flow.shape[-1] > 2 else None, torch.from_numpy(behind)
 
 
-def _fit(landmarks: Tensor, size: Any) -> Face:
-    points = normalised_to_pixel(landmarks.detach().double().cpu(), *size).numpy()
-    found = np.isfinite(points).all((1, 2))
-    found[found] = np.ptp(points[found], axis=1).min(-1) >= MIN_FACE_PX
-    stand_in = 8 * face_model().mean[:68, :2] * [1, -1] + [size[1] / 2, size[0] / 2]
-    points = np.where(found[:, None, None], points, stand_in)
-    return Face(points, face_model().fit(_down(points)), found)
-
-
 def _absolute(source: Face, driving: Face, keep_identity: float) -> tuple[Pose, Array, Array]:
-    """The driver's landmarks, moved by what the difference in face shape makes under the driver's pose."""
-    pose = driving.fit.pose
-    difference = keep_identity * (source.fit.identity - driving.fit.identity)
-    shape = np.tensordot(difference, face_model().identity[:, :68], 1)
-    moved = pose.scale[:, None, None] * (shape @ pose.rotation.transpose(0, 2, 1))[..., :2]
-    return pose, driving.landmarks + _down(moved), driving.fit.expression
+    """The driver's landmarks with the source's face shape."""
+    return driving.fit.pose, with_shape_of(source, driving, keep_identity), driving.fit.expression
 
 
 def _relative(source: Face, driving: Face, reference: Face) -> tuple[Pose, Array, Array]:
@@ -172,14 +155,9 @@ def _relative(source: Face, driving: Face, reference: Face) -> tuple[Pose, Array
     )
     expression = s.expression + d.expression - r.expression
     model = face_model()
-    own = source.landmarks - _down(s.pose.project(model.points(s.identity, s.expression))[0])[:, :68]
+    own = source.landmarks - turned_over(s.pose.project(model.points(s.identity, s.expression))[0])[:, :68]
     angle = pose.roll - s.pose.roll
     c, k = np.cos(angle)[:, None], np.sin(angle)[:, None]
     growth = (pose.scale / s.pose.scale)[:, None]
     own = np.stack((growth * (c * own[..., 0] + k * own[..., 1]), growth * (c * own[..., 1] - k * own[..., 0])), -1)
-    return pose, _down(pose.project(model.points(s.identity, expression))[0])[:, :68] + own, expression
-
-
-def _down(points: Array) -> Array:
-    """Turn the y axis round: up ↔ down."""
-    return points * [1, -1]
+    return pose, turned_over(pose.project(model.points(s.identity, expression))[0])[:, :68] + own, expression

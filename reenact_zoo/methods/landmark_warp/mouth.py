@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reenact_zoo.methods.landmark_warp.face_model import Array
+from reenact_zoo.faces.landmark_model import Array
 
 UPPER = (60, 61, 62, 63, 64)  # inner lips from corner to corner
 LOWER = (60, 67, 66, 65, 64)

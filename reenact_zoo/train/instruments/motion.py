@@ -85,7 +85,7 @@ def motion_errors(found: Tensor, data: HeldOut, basis: Tensor) -> dict[str, Any]
 class MotionTrain(_Motion):
     """Entry "synthetic_motion_train"."""
 
-    name, world, kind = "synthetic_motion_train", "train", SyntheticMotionTrain
+    name, world, kind, batch_size = "synthetic_motion_train", "train", SyntheticMotionTrain, 32
     architecture = "residual: 16, 40, 96 channels at 32, 16, 8 pixels -> 6 + 20"
 
 

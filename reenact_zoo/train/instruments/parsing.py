@@ -28,7 +28,7 @@ class Parsing(Task):
     """Entry "synthetic_parsing"."""
 
     name = "synthetic_parsing"
-    batch_size = 32
+    batch_size = 16
     architecture = "U-Net with sums: 16, 32, 64, 96 channels"
     preprocessing = "64x64 RGB in [0, 1], synthetic_crop.head_crop"
     meaning = "logits of BiSeNet's 19 classes; no synthetic person wears an earring, a necklace or a hat"

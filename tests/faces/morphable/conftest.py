@@ -21,13 +21,8 @@ def ict_source() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ict(ict_source: Path, tmp_path_factory: pytest.TempPathFactory) -> DenseHead:
-    with pytest.MonkeyPatch.context() as patch:
-        # One folder for all workers of a run: whoever comes first writes the cache file, whole or not at all.
-        base = tmp_path_factory.getbasetemp()
-        shared = base.parent if base.name.startswith("popen-") else base
-        patch.setenv("REENACT_ZOO_CACHE", str(shared / "head_cache"))
-        head = load_head("ict", path=ict_source)
+def ict(ict_source: Path) -> DenseHead:
+    head = load_head("ict", path=ict_source)
     assert isinstance(head, DenseHead)
     return head
 

@@ -145,7 +145,7 @@ def found_by_hog(head: DenseHead, count: int, yaw: float) -> float:
     generator = torch.Generator().manual_seed(11)
     parts = head.layout.split(head.sample(generator, count))
     parts["pose"][:, 0] = yaw * (2 * torch.rand(count, generator=generator) - 1)
-    coefficients, renderer = head.layout.join(**parts), Renderer(head, 256)
+    coefficients, renderer = head.layout.join(**parts), Renderer(head, 256, texture_size=256)
     detector, found = dlib.get_frontal_face_detector(), 0
     for row in coefficients.split(8):
         image = renderer.render(row, torch.full((len(row), 3, 256, 256), 0.5)).image

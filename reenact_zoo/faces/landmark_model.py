@@ -12,13 +12,18 @@ from functools import cache
 from importlib.resources import files
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from reenact_zoo.ops.coordinates import normalised_to_pixel, pixel_to_normalised
 
 Array = NDArray[np.float64]
 
 LANDMARKS = 68
 NOISE_CM = 0.2  # of one landmark in the image: instrument plus what the modes cannot say
 CONTOUR_WEIGHT = 0.15  # points 0-16 slide along the visible outline, so they say little about depth and pose
+MIN_FACE_PX = 4.0  # landmarks that span less cannot be told from a point
 ITERATIONS = 4  # further ones move the landmarks by less than 0.1 mm
 
 
@@ -116,6 +121,57 @@ def face_model() -> FaceModel:
     path = files("reenact_zoo") / "bundled" / "landmark_model" / "landmark_model.npz"
     with path.open("rb") as file, np.load(file) as arrays:
         return FaceModel(**{name: arrays[name].astype(np.float64) for name in ("mean", "identity", "expression")})
+
+
+@dataclass(frozen=True)
+class Face:
+    """Landmarks (B, 68, 2) px, y down, and what was fitted to them; rows without a face hold a stand-in."""
+
+    landmarks: Array
+    fit: Fit
+    found: NDArray[np.bool_]
+
+
+def fit_face(landmarks: Tensor, size: tuple[int, int]) -> Face:
+    """Normalised landmarks (B, 68, 2) of an image of ``size`` (H, W) → the fitted face; NaN or tiny rows: not found."""
+    points = normalised_to_pixel(landmarks.detach().double().cpu(), *size).numpy()
+    found = np.isfinite(points).all((1, 2))
+    found[found] = np.ptp(points[found], axis=1).min(-1) >= MIN_FACE_PX
+    stand_in = 8 * face_model().mean[:LANDMARKS, :2] * [1, -1] + [size[1] / 2, size[0] / 2]
+    points = np.where(found[:, None, None], points, stand_in)
+    return Face(points, face_model().fit(turned_over(points)), found)
+
+
+def with_shape_of(source: Face, driving: Face, keep_identity: float = 1.0) -> Array:
+    """The driving landmarks (B, 68, 2) px, moved by what the difference in face shape makes under the driving pose."""
+    pose = driving.fit.pose
+    difference = keep_identity * (source.fit.identity - driving.fit.identity)
+    shape = np.tensordot(difference, face_model().identity[:, :LANDMARKS], 1)
+    moved = pose.scale[:, None, None] * (shape @ pose.rotation.transpose(0, 2, 1))[..., :2]
+    return driving.landmarks + turned_over(moved)
+
+
+def personalised_landmarks(source_landmarks: Tensor, driving_landmarks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where the driving face's landmarks would lie if its shape were the source's; pose and expression stay.
+
+    Args:
+        source_landmarks: (B, 68, 2) normalised; both images have ``size``.
+        driving_landmarks: (B, 68, 2) normalised.
+        size: (H, W).
+
+    Returns:
+        (B, 68, 2) normalised, of the driving landmarks' type and place, no gradient; NaN rows where either face is
+        missing or smaller than ``MIN_FACE_PX``.
+    """
+    source, driving = fit_face(source_landmarks, size), fit_face(driving_landmarks, size)
+    points = pixel_to_normalised(with_shape_of(source, driving), *size)
+    points[~(source.found & driving.found)] = np.nan
+    return torch.from_numpy(points).to(driving_landmarks)
+
+
+def turned_over(points: Array) -> Array:
+    """Turn the y axis round: up ↔ down."""
+    return points * [1, -1]
 
 
 def _rigid(points: Array, landmarks: Array, weights: Array) -> Pose:
