@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,41 @@ def config_from_plain(schema: type[Any], plain: Mapping[str, Any], where: str) -
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{where}: its configuration does not fit {schema.__qualname__}: {reason}") from error
+
+
+def changed(schema: type[Any], plain: Mapping[str, Any], changes: Mapping[str, Any] | None, where: str) -> Any:
+    """``config_from_plain`` with some fields altered.
+
+    Raises:
+        InputError: a field that the schema lacks, or a value of another kind.
+    """
+    unknown = sorted(set(changes or {}) - set(schema.__dataclass_fields__))
+    if unknown:
+        raise InputError(f"{where} has no setting '{unknown[0]}'; it has {', '.join(schema.__dataclass_fields__)}")
+    return config_from_plain(schema, {**plain, **(changes or {})}, where)
+
+
+def bundled(method: str, image_size: int | None, folder: Path | None = None) -> Path:
+    """Weights of a method that ship with the package; the largest where no size is asked for.
+
+    Raises:
+        InputError: there are none of that size.
+    """
+    folder = folder or Path(str(files("reenact_zoo").joinpath("bundled", "weights")))
+    sizes = {
+        int(size): path
+        for path in folder.glob(f"{method}_*.safetensors")
+        if (size := path.stem.removeprefix(f"{method}_")).isdigit()
+    }
+    if not sizes:
+        raise InputError(f"method '{method}' has to be trained: give its weights with --checkpoint")
+    wanted = max(sizes) if image_size is None else image_size
+    if wanted not in sizes:
+        known = ", ".join(str(size) for size in sorted(sizes))
+        raise InputError(
+            f"method '{method}' comes with weights for {known} px; give others for {wanted} px with --checkpoint"
+        )
+    return sizes[wanted]
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

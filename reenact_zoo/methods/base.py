@@ -6,10 +6,9 @@ errors a user meets when a batch lacks what the method needs.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, final
@@ -20,9 +19,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from reenact_zoo.methods import _weights
+from reenact_zoo.methods._batches import guarded, of_source
 from reenact_zoo.methods._phase import Phase, build_optimiser, check_ownership, constant, linear_decay
 from reenact_zoo.registry import METHODS
-from reenact_zoo.types import TARGET_KEYS, InputError, PairBatch, ReenactmentOutput
+from reenact_zoo.types import LABEL_KEYS, TARGET_KEYS, InputError, PairBatch, ReenactmentOutput
 
 __all__ = ["NoConfig", "Phase", "ReenactmentModule", "constant", "linear_decay"]
 
@@ -53,7 +53,8 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
 
     Attributes:
         Config: dataclass, the method's OmegaConf schema, with a classmethod ``tiny()`` for tests. A field
-            ``image_size`` is filled by training; a field ``ema_decay`` (else 0.999) sets the averages.
+            ``image_size`` is filled by training; a field ``ema_decay`` (else 0.999) sets the averages; a field
+            ``sources`` says that the method uses ``extra_sources`` where a batch has them.
         requires: PairBatch keys beside source and driving without which the method cannot run.
         trainable: False for baselines; their ``phases`` is [].
         averaged: dotted names of networks of which an exponential moving average is kept and used.
@@ -62,6 +63,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         instruments: weight entries that its training looks at, kept in checkpoints; none of them may judge the method.
         num_updates: training batches done so far.
         max_updates: the training's budget, None outside training; ``phases`` may read it.
+        weights_file: what ``load`` read, None for weights of this run.
         seed: where set, random numbers of update u depend on (seed, u, rank) alone, so that resuming is exact.
     """
 
@@ -78,6 +80,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         self.config: ConfigT = self.Config() if config is None else config
         self.num_updates = 0
         self.max_updates: int | None = None
+        self.weights_file: Path | None = None
         self.seed: int | None = None
         self.memory_format: torch.memory_format = torch.contiguous_format
         self._phases: list[Phase] | None = None
@@ -94,7 +97,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
             raise TypeError(f"{cls.__name__}.requires names {sorted(unknown)}, which no PairBatch may offer a method")
         for name in ("reenact", "encode_source", "drive"):
             if name in cls.__dict__:
-                setattr(cls, name, _guarded(name, cls.__dict__[name]))
+                setattr(cls, name, guarded(name, cls.__dict__[name]))
 
     # --- what a method writes -------------------------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
 
     def encode_source(self, batch: PairBatch) -> dict[str, Any]:
         """Everything that depends on the source alone, done once for a whole clip; here: the source's entries."""
-        return {key: value for key, value in batch.items() if _of_source(key)}
+        return {key: value for key, value in batch.items() if of_source(key)}
 
     def drive(self, state: dict[str, Any], batch: PairBatch) -> ReenactmentOutput:
         """Reenact from what ``encode_source`` returned for as many sources as the batch has driving frames."""
@@ -211,7 +214,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         return self._reenact_blind(batch)
 
     def _reenact_blind(self, batch: PairBatch) -> ReenactmentOutput:
-        seen = {key: value for key, value in batch.items() if key not in TARGET_KEYS}
+        seen = {key: value for key, value in batch.items() if key not in TARGET_KEYS | LABEL_KEYS}
         return self.reenact(self._arranged(cast(PairBatch, seen)))
 
     def _arranged(self, batch: PairBatch) -> PairBatch:
@@ -307,15 +310,24 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         self._pending = dict(about["gradients"])  # Lightning drops gradients before the first step
 
     @classmethod
-    def ready(cls, checkpoint: Path | None, image_size: int | None = None) -> Self:
-        """Method in eval mode for use: ``load`` where a checkpoint is given, else as it is; InputError if it has to be
-        trained and no checkpoint is given.
+    def ready(
+        cls, checkpoint: Path | None, image_size: int | None = None, changes: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Method in eval mode for use: from ``checkpoint``, else from the weights that ship with the package.
+
+        Args:
+            checkpoint: weights; None: those bundled for ``image_size``, the largest where that is None too.
+            image_size: side of the pictures it will see.
+            changes: fields of the configuration to alter, such as a blend that works without training.
+
+        Raises:
+            InputError: it has to be trained and there are no weights of that size, or an unknown field in ``changes``.
         """
+        if checkpoint is None and cls.trainable:
+            checkpoint = _weights.bundled(cls.registered_name(), image_size)
         if checkpoint is not None:
-            return cls.load(checkpoint, image_size=image_size)
-        if cls.trainable:
-            raise InputError(f"method '{cls.registered_name()}' has to be trained: give its weights with --checkpoint")
-        return cls().eval()
+            return cls.load(checkpoint, image_size=image_size, changes=changes)
+        return cls(_weights.changed(cls.Config, {}, changes, cls.registered_name())).eval()
 
     def _check_about(self, about: Mapping[str, Any], where: str) -> None:
         if about["method"] != self.registered_name():
@@ -325,17 +337,25 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         if changed:
             raise InputError(f"{where} was trained with other pretrained weights of {changed}; supply the same files")
 
-    def save_weights(self, path: Path | str) -> Path:
-        """Write weights for use (the averaged ones) and the configuration as one safetensors file; returns its path."""
+    def save_weights(self, path: Path | str, half: bool = False) -> Path:
+        """Write the (averaged) weights and the configuration as one safetensors file, ``half``: in float16."""
         training = self.training
         self.eval()
         state = {name: tensor for name, tensor in self.state_dict().items() if not self._is_frozen(name)}
+        state = {name: t.half() if half and t.is_floating_point() else t for name, t in state.items()}
         _weights.write_safetensors(Path(path), self._about(), state)
         self.train(training)
         return Path(path)
 
     @classmethod
-    def load(cls, path: Path | str, *, image_size: int | None = None, map_location: str | torch.device = "cpu") -> Self:
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        image_size: int | None = None,
+        map_location: str | torch.device = "cpu",
+        changes: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Method with its weights for use, in eval mode, from a training checkpoint or a ``save_weights`` file.
         Called on ReenactmentModule itself, the registered class that the file names is used.
 
@@ -343,6 +363,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
             path: .ckpt or .safetensors; nothing in it can run code.
             image_size: where given, refuse a file whose configuration has another ``image_size``.
             map_location: device of the weights.
+            changes: fields of the configuration to alter.
 
         Raises:
             InputError: missing, damaged, or of another method or size (both are named).
@@ -358,42 +379,10 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         stored_size = about["config"].get("image_size")
         if image_size is not None and stored_size not in (None, image_size):
             raise InputError(f"{where} was trained at image_size {stored_size}, but {image_size} is wanted")
-        method = cls(_weights.config_from_plain(cls.Config, about["config"], where))
+        method = cls(_weights.changed(cls.Config, about["config"], changes, where))
         method._check_about(about, where)
         frozen = {k: v for k, v in method.state_dict().items() if method._is_frozen(k)}
         _weights.load_state(method, {**frozen, **state}, where)
-        method.num_updates = int(about["num_updates"])
+        method.num_updates, method.weights_file = int(about["num_updates"]), Path(path)
         method.instruments = tuple(sorted({*method.instruments, *about.get("instruments", ())}))
         return method.to(map_location).eval()
-
-
-def _of_source(key: str) -> bool:
-    return key in ("source", "extra_sources") or key.startswith("source_")
-
-
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check the batch at the door of ``reenact``, ``encode_source`` or ``drive``, and hand out float32 images."""
-
-    @functools.wraps(function)
-    def checked(self: ReenactmentModule[Any], *args: Any, **kwargs: Any) -> Any:
-        _check_batch(self, name, kwargs.get("batch", args[-1] if args else {}))
-        result = function(self, *args, **kwargs)
-        if isinstance(result, ReenactmentOutput):
-            result.reenacted = result.reenacted.float()  # autocast may have left bfloat16
-        return result
-
-    return checked
-
-
-def _check_batch(method: ReenactmentModule[Any], part: str, batch: Mapping[str, Any]) -> None:
-    wanted = {"source", "driving", *method.requires}
-    wanted = {key for key in wanted if part == "reenact" or _of_source(key) == (part == "encode_source")}
-    missing = sorted(wanted - batch.keys())
-    if missing:
-        raise InputError(
-            f"method '{method.registered_name()}' needs '{missing[0]}' in the batch; "
-            "faces.annotate.Annotator.fill(batch, requires) estimates it, or choose a dataset that knows it"
-        )
-    for key in ("source", "driving"):
-        if key in batch and (batch[key].ndim != 4 or batch[key].shape[1] != 3):
-            raise InputError(f"'{key}' must have shape (B, 3, H, W), not {tuple(batch[key].shape)}")

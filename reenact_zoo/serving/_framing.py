@@ -122,25 +122,36 @@ class SteadySquare:
 
 
 class DrivingFaces:
-    """Finds and crops the driving face, frame after frame; detection runs only where tracking lost it."""
+    """Finds and crops the driving face, frame after frame; detection runs only where tracking lost it.
 
-    def __init__(self, instruments: Instruments, policy: CropPolicy, face: int | None, where: Path) -> None:
+    ``whole``: the crop is the largest centred square of the frame, wherever the face is.
+    """
+
+    def __init__(
+        self, instruments: Instruments, policy: CropPolicy, face: int | None, where: Path, whole: bool = False
+    ) -> None:
         detector = ChosenFace(instruments, face, where)
         self._tracker = FaceTracker(detector, instruments.landmarks)
-        self._steady, self._size = SteadySquare(policy), policy.size
+        self._steady, self._size, self._whole = SteadySquare(policy), policy.size, whole
 
     def crop(self, image: NDArray[np.uint8]) -> FaceCrop | None:
         """The face in the next frame; None where there is none."""
         tracked = self._tracker.track(image)
         if tracked is None:
             return None
-        return _face_crop(image, tracked.landmarks_px, self._steady.update(tracked.landmarks_px), self._size)
+        square = SquareBox.of_image(*image.shape[:2]) if self._whole else self._steady.update(tracked.landmarks_px)
+        return _face_crop(image, tracked.landmarks_px, square, self._size)
 
 
 def source_face(
-    image: NDArray[np.uint8], instruments: Instruments, policy: CropPolicy, face: int | None, where: Path
+    image: NDArray[np.uint8],
+    instruments: Instruments,
+    policy: CropPolicy,
+    face: int | None,
+    where: Path,
+    whole: bool = False,
 ) -> FaceCrop:
-    """The face of the source picture.
+    """The face of the source picture; ``whole``: in the largest centred square of it.
 
     Raises:
         InputError: no face; the message says what was tried.
@@ -154,7 +165,8 @@ def source_face(
             f"landmarks {instruments.landmarks.name}); give a sharp, upright, mostly frontal portrait whose face is at "
             f"least {detector.min_face_px} pixels wide"
         )
-    return _face_crop(image, tracked.landmarks_px, policy.square(tracked.landmarks_px), policy.size)
+    square = SquareBox.of_image(*image.shape[:2]) if whole else policy.square(tracked.landmarks_px)
+    return _face_crop(image, tracked.landmarks_px, square, policy.size)
 
 
 def _face_crop(image: NDArray[np.uint8], landmarks_px: NDArray[np.float32], square: SquareBox, size: int) -> FaceCrop:

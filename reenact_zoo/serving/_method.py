@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from reenact_zoo.faces.annotate import Annotator
 from reenact_zoo.faces.measure import FaceMeasurer, measured_folder
 from reenact_zoo.registry import METHODS
 from reenact_zoo.serving._framing import FaceCrop
-from reenact_zoo.types import PairBatch
+from reenact_zoo.types import InputError, PairBatch
 
 DEFAULT_SIZE = 256
 
@@ -50,18 +50,21 @@ def fitting_threads(method: Any) -> Iterator[None]:
 
 
 class Animator:
-    """Reenacts one source with face after face.
+    """Reenacts one person with face after face.
 
     Landmarks come from the tracker, which has just measured them in the full picture; every other annotation that the
     method requires is estimated from the crop.
 
     Args:
         method: as from ``load_method``.
-        source: its face.
+        sources: the person's face, once or, for methods that use them, several times.
         relative: give the method the first driving face as ``driving_reference``.
+
+    Raises:
+        InputError: several faces for a method that takes one.
     """
 
-    def __init__(self, method: Any, source: FaceCrop, relative: bool) -> None:
+    def __init__(self, method: Any, sources: Sequence[FaceCrop], relative: bool) -> None:
         self._method, self._requires = method, method.requires
         self._relative = relative or any(key.startswith("driving_reference") for key in self._requires)
         self._reference: dict[str, Tensor] | None = None
@@ -69,7 +72,7 @@ class Animator:
         of_source = frozenset(key for key in self._requires if key.startswith("source_"))
         self._of_driving = frozenset(key for key in self._requires if key.startswith("driving_"))
         with torch.inference_mode():
-            self._state = method.encode_source(self._annotated(self._entries("source", source), of_source))
+            self._state = method.encode_source(self._annotated(self._of_sources(sources), of_source))
 
     def reenact(self, driving: FaceCrop) -> NDArray[np.uint8] | None:
         """(S, S, 3) RGB; None where the method could not make this frame."""
@@ -85,6 +88,20 @@ class Animator:
             return None
         pixels = reenacted.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0)
         return pixels.contiguous().cpu().numpy()
+
+    def _of_sources(self, sources: Sequence[FaceCrop]) -> dict[str, Tensor]:
+        entries = self._entries("source", sources[0])
+        if len(sources) == 1:
+            return entries
+        if not hasattr(self._method.config, "sources"):
+            raise InputError(
+                f"method '{self._method.registered_name()}' takes one source image, {len(sources)} are given; give one"
+            )
+        rows = [self._entries("source", face) for face in sources[1:]]
+        return entries | {
+            f"extra_{key.replace('source', 'sources', 1)}": torch.stack([row[key] for row in rows], 1)
+            for key in entries
+        }
 
     def _entries(self, prefix: str, face: FaceCrop) -> dict[str, Tensor]:
         device = self._method.device

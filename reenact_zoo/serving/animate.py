@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -64,10 +64,11 @@ class _Settings:
     relative: bool
     paste_back: bool
     concat: bool
+    whole: bool
 
 
 def animate(
-    source: Path,
+    source: Path | Sequence[Path],
     driving: Path,
     out: Path,
     *,
@@ -79,6 +80,7 @@ def animate(
     paste_back: bool = False,
     size: int | None = None,
     concat: bool = False,
+    whole: bool = False,
     consent: str = "",
     progress: bool = True,
     device: str = "auto",
@@ -90,7 +92,7 @@ def animate(
     cut out as a square; the driving square rests until the face leaves its middle, then follows.
 
     Args:
-        source: picture with a face.
+        source: picture with a face; several of one person for methods that use them (``one_shot``).
         driving: video, folder of frames, or picture.
         out: .mp4, .m4v, .mov or .mkv; .png or .jpg for a single driving picture; a name without suffix for a folder of
             PNG frames. A file is replaced when the new one is complete.
@@ -103,6 +105,8 @@ def animate(
         paste_back: put the result back into the source picture, whose size the output then has.
         size: side of the crop in pixels; None: what the method was trained at, else 256.
         concat: source, driving crop and result side by side.
+        whole: give the method the largest centred square of each picture instead of a square around the face; what a
+            protocol with uncropped frames does, so that ``evaluate --pred`` can score the frames.
         consent: free text about the consent of the person shown; goes into metadata and sidecar.
         progress: a bar on the terminal (stderr).
         device: "auto", "cpu", "cuda".
@@ -111,19 +115,23 @@ def animate(
     Raises:
         InputError: anything the user can mend; nothing is then left under the name of ``out``.
     """
-    source, driving, out = Path(source), Path(driving), Path(out)
-    settings = _Settings(no_face, face, relative, paste_back, concat)
+    sources = [Path(path) for path in ([source] if isinstance(source, str | Path) else source)]
+    driving, out = Path(driving), Path(out)
+    settings = _Settings(no_face, face, relative, paste_back, concat, whole)
     _check_settings(settings, size)
-    kind = _output_kind(out, source, driving)
-    picture, frames = read_image(source), open_frames(driving)
+    if not sources:
+        raise InputError("there is no source picture; give at least one")
+    kind = _output_kind(out, [*sources, driving])
+    pictures, frames = [read_image(path) for path in sources], open_frames(driving)
     _check_output(kind, out, frames.info)
     model, side = load_method(method, checkpoint, size, device)
+    weights = checkpoint or model.weights_file
     instruments = instruments or Instruments.default()
-    job = _Job(settings, source, picture, frames.info, instruments, CropPolicy(size=side), model)
+    job = _Job(settings, sources, pictures, frames.info, instruments, CropPolicy(size=side), model)
     about = {
         "method": method,
-        "weights_sha256": "none" if checkpoint is None else provenance.content_sha256(checkpoint),
-        "source_sha256": provenance.content_sha256(source),
+        "weights_sha256": "none" if weights is None else provenance.content_sha256(weights),
+        "source_sha256": job.hashes[0],
         "driving_sha256": provenance.content_sha256(driving),
         "consent": consent,
     }
@@ -131,7 +139,7 @@ def animate(
     writer = _writer(kind, out, job, frames.info, provenance.describe(**about))
     with fitting_threads(model), Behind(writer) as sink:
         statuses = job.run(frames, sink, progress)
-    sidecar = _write_sidecar(out, about, job, checkpoint, statuses)
+    sidecar = _write_sidecar(out, about, job, weights, statuses)
     counts = Counter(status for _, status in statuses)
     return AnimationResult(
         out=out,
@@ -149,18 +157,23 @@ class _Job:
     def __init__(
         self,
         settings: _Settings,
-        source: Path,
-        picture: NDArray[np.uint8],
+        sources: Sequence[Path],
+        pictures: Sequence[NDArray[np.uint8]],
         info: VideoInfo,
         instruments: Instruments,
         policy: CropPolicy,
         model: Any,
     ) -> None:
-        self.settings, self.source, self.info, self.instruments = settings, source, info, instruments
-        self.picture, self.size = picture, policy.size
-        self.face = source_face(picture, instruments, policy, settings.face, source)
-        self._animator = Animator(model, self.face, settings.relative)
-        self._faces = DrivingFaces(instruments, policy, settings.face, info.path)
+        self.settings, self.sources, self.info, self.instruments = settings, sources, info, instruments
+        self.picture, self.size = pictures[0], policy.size
+        self.hashes = [provenance.content_sha256(path) for path in sources]
+        self.faces = [
+            source_face(picture, instruments, policy, settings.face, path, settings.whole)
+            for picture, path in zip(pictures, sources)
+        ]
+        self.face = self.faces[0]
+        self._animator = Animator(model, self.faces, settings.relative)
+        self._faces = DrivingFaces(instruments, policy, settings.face, info.path, settings.whole)
         self._held: NDArray[np.uint8] | None = None
         self._square: SquareBox | None = None
 
@@ -250,8 +263,8 @@ class _SingleImage:
 OutputKind = Literal["video", "image", "folder"]
 
 
-def _output_kind(out: Path, source: Path, driving: Path) -> OutputKind:
-    for taken in (source, driving):
+def _output_kind(out: Path, inputs: Sequence[Path]) -> OutputKind:
+    for taken in inputs:
         if out.exists() and taken.exists() and out.samefile(taken):
             raise InputError(f"'{out}' is also an input; choose another name for the output")
     suffix = out.suffix.lower()
@@ -303,21 +316,22 @@ def _writer(kind: OutputKind, out: Path, job: _Job, driving: VideoInfo, metadata
 
 
 def _write_sidecar(
-    out: Path, about: dict[str, str], job: _Job, checkpoint: Path | None, statuses: list[tuple[Fraction, str]]
+    out: Path, about: dict[str, str], job: _Job, weights: Path | None, statuses: list[tuple[Fraction, str]]
 ) -> Path:
     info = job.info
-    content = {
+    described = [
+        {"name": path.name, "sha256": sha256, "square": asdict(face.square)}
+        for path, sha256, face in zip(job.sources, job.hashes, job.faces, strict=True)
+    ]
+    content: dict[str, Any] = {
         "method": {
             "name": about["method"],
-            "checkpoint": checkpoint.name if checkpoint else None,
+            "checkpoint": weights.name if weights else None,
             "weights_sha256": about["weights_sha256"],
         },
         "consent": about["consent"] or "not stated",
-        "source": {
-            "name": job.source.name,
-            "sha256": about["source_sha256"],
-            "square": asdict(job.face.square),
-        },
+        "source": described[0],
+        **({"extra_sources": described[1:]} if described[1:] else {}),
         "driving": {
             "name": info.path.name,
             "sha256": about["driving_sha256"],

@@ -95,14 +95,16 @@ def synthetic_batch(
         "source_identity": torch.arange(batch),
         "driving_identity": torch.arange(batch),
     }
-    extra = []
+    extra, extra_landmarks = [], []
     for role in ("source", "driving", "driving_reference"):
         points = place(random, batch)
         image, matte = paint(points, skin, background)
         made |= {role: image, f"{role}_landmarks": points, f"{role}_matte": matte, f"{role}_parsing": _parsing(matte)}
         made[f"{role}_coefficients"] = 0.1 * torch.randn(batch, NUM_COEFFICIENTS, generator=random)
         extra.append(image)
+        extra_landmarks.append(points)
     made["extra_sources"] = torch.stack(extra[::2], dim=1)
+    made["extra_sources_landmarks"] = torch.stack(extra_landmarks[::2], dim=1)
     made["driving_coefficients_window"] = made["driving_coefficients"][:, None].repeat(1, 5, 1)
     wanted = {"source", "driving", "same_identity", "pair_id", *keys}
     result = {key: made[key] for key in made if key in wanted}

@@ -56,7 +56,7 @@ def fit(config: TrainConfig, *, out: Path | None = None, resume: Path | None = N
     device_type = _device_type(settings.accelerator)
     sample = collate([data.train[0], data.train[1]])
     precision, reason = choose_precision(method, sample, settings.precision, device_type)
-    if precision == "bf16-mixed":
+    if precision == "bf16-mixed" or device_type == "cpu":  # on CPUs float32 gains too (one_shot's generator: 17 %)
         method.use_channels_last()
     stop = StopOnSignal()
     callbacks = [*_callbacks(settings, folder, title, stop), *([] if quiet else [ProgressLine(settings.max_updates)])]
@@ -188,10 +188,9 @@ def _metrics(names: list[str]) -> dict[str, PairMetric]:
         from reenact_zoo.faces.measure import FaceMeasurer
 
         measurer = FaceMeasurer()
-        for name, cls in classes.items():
-            lacking = [need for quantity in cls.card.quantities if (need := measurer.missing(quantity))]
-            if lacking:
-                raise InputError(f"validation metric '{name}' is unavailable: needs {lacking[0]}")
+    for name, cls in classes.items():
+        if (lacking := cls(measurer).missing()) is not None:
+            raise InputError(f"validation metric '{name}' is unavailable: needs {lacking}")
     # Every process validates the same pairs; there is nothing to gather.
     return {name: cls(measurer, sync_on_compute=False) for name, cls in classes.items()}
 

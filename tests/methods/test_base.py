@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from reenact_zoo.methods import _weights
 from reenact_zoo.methods.base import Phase, ReenactmentModule, linear_decay
 from reenact_zoo.testing import OnePhaseConfig, OnePhaseToy, TwoPhaseConfig, TwoPhaseToy, overfit, synthetic_batch
 from reenact_zoo.types import TARGET_KEYS, InputError, PairBatch, ReenactmentOutput
@@ -454,3 +455,26 @@ def test_a_configuration_that_no_longer_fits_is_named(weights: Path, monkeypatch
     monkeypatch.setattr(OnePhaseToy, "Config", OldConfig)
     with pytest.raises(InputError, match=r"does not fit OldConfig"):
         OnePhaseToy.load(weights)
+
+
+def test_bundled_weights_are_found_by_method_and_size(tmp_path: Path) -> None:
+    for name in ("toy_64.safetensors", "toy_128.safetensors", "toy_part_256.safetensors", "toybox_512.safetensors"):
+        (tmp_path / name).touch()
+    assert _weights.bundled("toy", 64, tmp_path).name == "toy_64.safetensors"
+    assert _weights.bundled("toy", None, tmp_path).name == "toy_128.safetensors"
+    with pytest.raises(InputError, match="64, 128 px; give others for 256 px"):
+        _weights.bundled("toy", 256, tmp_path)
+    with pytest.raises(InputError, match="'fomm' has to be trained"):
+        _weights.bundled("fomm", 64, tmp_path)
+
+
+def test_half_precision_weights_load_with_altered_settings(tmp_path: Path) -> None:
+    method = OnePhaseToy(OnePhaseConfig(image_size=16, width=4))
+    path = method.save_weights(tmp_path / "toy.safetensors", half=True)
+    loaded = OnePhaseToy.load(path, changes={"ema_decay": 0.5})
+    assert (loaded.config.ema_decay, loaded.config.width, loaded.weights_file) == (0.5, 4, path)
+    for mine, theirs in zip(loaded.parameters(), method.parameters(), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, theirs.half().float(), rtol=0, atol=0)
+    with pytest.raises(InputError, match="no setting 'wdith'; it has"):
+        OnePhaseToy.load(path, changes={"wdith": 8})

@@ -20,6 +20,8 @@ from reenact_zoo.video.write import VideoWriter, write_image
 SIDE = (96, 72)  # width, height of the clips
 
 METHODS = '''
+from dataclasses import dataclass
+
 import torch
 from reenact_zoo.methods.base import ReenactmentModule
 from reenact_zoo.types import ReenactmentOutput
@@ -52,6 +54,20 @@ class Echo(ReenactmentModule):
 
 class Trained(Echo):
     trainable = True
+
+
+@dataclass
+class SeveralConfig:
+    sources: int = 1
+
+
+class Several(Echo):
+    """Takes more than one picture of a person."""
+
+    Config = SeveralConfig
+
+    def encode_source(self, batch):
+        return {**super().encode_source(batch), "extra_sources": batch["extra_sources"]}
 
 
 class NoFriend(Echo):
@@ -138,7 +154,7 @@ class Stage:
         write_image(self.source, picture(100))
         (folder / "zoo_methods.py").write_text(METHODS)
         self.methods = types.ModuleType("zoo_methods")
-        exec(METHODS, self.methods.__dict__)
+        exec(compile(METHODS, "zoo_methods.py", "exec", dont_inherit=True), self.methods.__dict__)
 
     def clip(
         self,

@@ -70,6 +70,25 @@ def test_the_source_is_encoded_once_and_the_face_detected_once(stage: Any) -> No
     np.testing.assert_allclose(points.mean(0), (0, 0.3 / 2.2), atol=0.03)
 
 
+def test_several_sources_reach_a_method_that_uses_them_and_no_other(stage: Any) -> None:
+    more = stage.folder / "more.png"
+    write_image(more, stage.picture(150))
+    clip, sources = stage.clip(frames=2), [stage.source, more]
+    result = play(stage, clip, method="zoo_methods:Several", source=sources)
+    batch = stage.methods.Echo.calls[0][1]
+    assert set(batch) == {"source", "source_landmarks", "extra_sources", "extra_sources_landmarks"}
+    assert batch["extra_sources"].shape == (1, 1, 3, 64, 64)
+    assert batch["extra_sources"][0, 0, :, 2, 2].mul(255).round().tolist() == [150] * 3
+    assert batch["source"][0, :, 2, 2].mul(255).round().tolist() == [100] * 3
+    assert batch["extra_sources_landmarks"].shape == (1, 1, 68, 2)
+    sidecar = json.loads(result.sidecar.read_text(encoding="utf-8"))
+    assert sidecar["source"]["name"] == "source.png"
+    assert [entry["name"] for entry in sidecar["extra_sources"]] == ["more.png"]
+    assert sidecar["extra_sources"][0]["sha256"] != sidecar["source"]["sha256"]
+    refused(stage, "'zoo_methods:Echo' takes one source image, 2 are given", clip, "no.mp4", source=sources)
+    refused(stage, "no source picture", clip, "no.mp4", source=[])
+
+
 @pytest.mark.parametrize(
     ("policy", "expected", "levels"),
     [
