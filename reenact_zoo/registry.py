@@ -97,4 +97,4 @@ class Registry(Generic[T]):
 
 METHODS: Registry[Any] = Registry("method", "reenact_zoo.methods", "reenact_zoo.methods.base:ReenactmentModule")
 DATASETS: Registry[Any] = Registry("dataset", "reenact_zoo.datasets", "reenact_zoo.datasets.base:ClipDataset")
-METRICS: Registry[Any] = Registry("metric", "reenact_zoo.metrics", "reenact_zoo.metrics.base:PairMetric")
+METRICS: Registry[Any] = Registry("metric", "reenact_zoo.metrics", "reenact_zoo.metrics.base:ReenactmentMetric")

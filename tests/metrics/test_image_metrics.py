@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.ndimage
+import skimage.color
 import skimage.metrics
 import torch
 from torch import Tensor
@@ -13,13 +17,18 @@ from torchmetrics.functional.image import structural_similarity_index_measure as
 from reenact_zoo.metrics._inputs import head_region, truth
 from reenact_zoo.metrics._ms_ssim import ms_ssim
 from reenact_zoo.metrics._structural import EXPONENTS
+from reenact_zoo.metrics.gradient_magnitude_similarity import gradient_magnitude_similarity
 from reenact_zoo.metrics.l1 import l1
 from reenact_zoo.metrics.l1_background import l1_background
 from reenact_zoo.metrics.l1_head import l1_head
+from reenact_zoo.metrics.lpips_alex import LpipsAlex
 from reenact_zoo.metrics.psnr import psnr
 from reenact_zoo.metrics.ssim import ssim
 from reenact_zoo.registry import METRICS
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
+from reenact_zoo.weights.store import WeightStore
+
+GMS = "gradient_magnitude_similarity"
 
 
 def images(size: int, batch: int = 3, noise: float = 0.1) -> tuple[Tensor, Tensor]:
@@ -44,6 +53,14 @@ def test_every_metric_file_registers_a_card_of_its_own_name() -> None:
     assert [card.name for card in cards] == METRICS.names()
     assert len({card.title for card in cards}) == len(cards)
     assert all(card.compares for card in cards)
+
+
+def test_every_card_says_how_its_number_is_made() -> None:
+    for name in METRICS.names():
+        card = METRICS.get(name).card
+        assert card.id == f"{name}.v{card.version}"
+        for said in (card.colour_range, card.alignment, card.reduction, card.face_missing, card.compares):
+            assert len(said) > 3, name
 
 
 def test_l1_is_the_mean_absolute_difference() -> None:
@@ -129,13 +146,17 @@ def test_truth_is_the_target_else_driving_on_self_pairs_else_nothing() -> None:
     assert known[2].isnan().all()
 
 
-@pytest.mark.parametrize("name", ["l1", "psnr", "ssim", "ms_ssim_64", "ms_ssim_head_64", "l1_head", "l1_background"])
+@pytest.mark.parametrize(
+    "name", ["l1", "psnr", "ssim", "ms_ssim_64", "ms_ssim_head_64", "l1_head", "l1_background", GMS]
+)
 def test_pairs_without_truth_have_no_value(name: str) -> None:
     a, b = images(64)
     assert value(name, batch_of(a, same=False), b).isnan().all()
 
 
-@pytest.mark.parametrize("name", ["l1", "psnr", "ssim", "ms_ssim_64", "ms_ssim_head_64", "l1_head", "l1_background"])
+@pytest.mark.parametrize(
+    "name", ["l1", "psnr", "ssim", "ms_ssim_64", "ms_ssim_head_64", "l1_head", "l1_background", GMS]
+)
 def test_an_image_the_method_could_not_make_has_no_value_and_spoils_no_other(name: str) -> None:
     a, b = images(64)
     disc = torch.zeros(3, 1, 64, 64)
@@ -188,3 +209,60 @@ def test_a_shift_of_two_percent_scores_as_methods_9_1_says_it_roughly_does() -> 
     shifted = a.roll(round(0.02 * 64), dims=-1)
     assert (l1(a, shifted) > 0.005).all()
     assert (ms_ssim(a, shifted, 64) < 0.999).all()
+
+
+def gms_by_scipy(a: Tensor, b: Tensor) -> float:
+    """Xue et al. 2014 on 8-bit values, with scipy's Prewitt and scikit-image's luminance weights of BT.601."""
+    strengths = []
+    for image in (a, b):
+        y = 255 * skimage.color.rgb2yiq(image.permute(1, 2, 0).double().numpy())[..., 0]
+        half = (y[::2, ::2] + y[1::2, ::2] + y[::2, 1::2] + y[1::2, 1::2]) / 4
+        across, down = (scipy.ndimage.prewitt(half, axis=axis) / 3 for axis in (1, 0))
+        strengths.append(np.hypot(across, down)[1:-1, 1:-1])
+    m, n = strengths
+    return float(((2 * m * n + 170) / (m**2 + n**2 + 170)).mean())
+
+
+def test_gradient_magnitude_similarity_agrees_with_scipy() -> None:
+    a, b = images(48)
+    expected = [gms_by_scipy(a[i], b[i]) for i in range(3)]
+    # scikit-image's luminance weights have more digits than 0.299, 0.587, 0.114
+    assert gradient_magnitude_similarity(a, b).tolist() == pytest.approx(expected, abs=1e-5)
+    assert (gradient_magnitude_similarity(a, a) == 1).all()
+
+
+def test_gradient_similarity_falls_with_blur_and_not_with_a_flat_change_of_colour() -> None:
+    sharp = images(64, noise=0.4)[1].clamp(0, 0.9)
+    blurred = torch.nn.functional.avg_pool2d(sharp, 5, 1, 2, count_include_pad=False)
+    assert (gradient_magnitude_similarity(blurred, sharp) < 0.9).all()
+    torch.testing.assert_close(gradient_magnitude_similarity(sharp + 0.1, sharp), torch.ones(3, dtype=torch.float64))
+
+
+class Distance(torch.nn.Module):
+    """In the place of LPIPS: a sum over pixels, so that a wrong picture or value range shows."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a - 2 * b).flatten(1).sum(1)
+
+
+def test_lpips_compares_reenacted_with_the_truth() -> None:
+    a, b = images(32)
+    target = a.flip(0)
+    rows = LpipsAlex(network=Distance()).pair_values(batch_of(a, same=False, target=target), ReenactmentOutput(b))
+    torch.testing.assert_close(rows, (b - 2 * target).flatten(1).sum(1))
+
+
+def test_lpips_without_its_weights_is_unavailable_and_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WeightStore, "available", lambda store, name: False)
+    metric = LpipsAlex(store=WeightStore(tmp_path))
+    assert "alex" in (metric.missing() or "")
+    assert metric.weights() == {}
+    assert set(metric.judges()) == {"lpips_alex", "alexnet_imagenet"}
+
+
+def test_lpips_refuses_pictures_that_its_network_cannot_see() -> None:
+    a, b = images(16)
+    with pytest.raises(InputError, match="at least 32 px"):
+        LpipsAlex(network=Distance()).pair_values(batch_of(a), ReenactmentOutput(b))
