@@ -74,7 +74,8 @@ def test_an_unknown_metric_suggests_the_nearest() -> None:
 def test_a_metric_card_prints_direction_and_unit() -> None:
     result = call("metrics", "show", "psnr")
     assert "dB" in result.stdout
-    assert "higher_is_better" in result.stdout
+    assert "higher is better" in result.stdout
+    assert "psnr.v1" in result.stdout
 
 
 def test_a_checkpoint_without_its_method_is_refused(tmp_path: Path) -> None:
@@ -104,6 +105,8 @@ def test_a_missing_file_is_named(option: str, tmp_path: Path, astronaut: NDArray
     arguments = [x for pair in paths.items() for x in pair]
     fails_with_one_line(call("animate", *arguments, "--out", tmp_path / "o.mp4"), "absent.mp4")
     assert not (tmp_path / "o.mp4").exists()
+    again = [*("--source", face, "--source", tmp_path / "second.png"), *("--driving", face)]
+    fails_with_one_line(call("animate", *again, "--out", tmp_path / "o.png"), "second.png")
 
 
 def test_train_evaluate_and_table_work_in_sequence(tmp_path: Path) -> None:

@@ -60,16 +60,52 @@ def metrics_list() -> None:
     measurer = FaceMeasurer()
     rows = []
     for name in METRICS.names():
-        card = METRICS.get(name).card
-        lacking = [need for q in card.quantities if (need := measurer.missing(q))]
-        rows.append((name, card.compares + (f"  (unavailable: needs {'; '.join(lacking)})" if lacking else "")))
+        metric = METRICS.get(name)(measurer)
+        lacking = metric.missing()
+        rows.append((name, metric.card.compares + (f"  (unavailable: needs {lacking})" if lacking else "")))
     print_rows("metrics", rows)
+
+
+_DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is better by itself"}
 
 
 @metrics_app.command("show", epilog=example("metrics show nme"))
 def metrics_show(name: str) -> None:
-    """Print the card of a metric."""
-    from dataclasses import asdict
+    """Print the card of a metric: all that decides its value."""
+    from reenact_zoo.faces.measure import FaceMeasurer
 
-    card = asdict(METRICS.get(name).card)
-    print_rows(name, [(key, ", ".join(sorted(v)) if isinstance(v, frozenset) else str(v)) for key, v in card.items()])
+    metric = METRICS.get(name)(FaceMeasurer())
+    card = metric.card
+    lacking = metric.missing()
+    rows = [
+        ("card", card.id),
+        ("title", card.title),
+        ("unit", card.unit or "none"),
+        ("direction", _DIRECTIONS[card.higher_is_better]),
+        ("compares", card.compares),
+        ("pairs", " and ".join(sorted(card.settings, reverse=True))),
+        ("true target", "needed on cross pairs" if card.reads_target else "not read"),
+        ("colour range", card.colour_range),
+        ("alignment", card.alignment),
+        ("reduction", card.reduction),
+        ("face missing", card.face_missing),
+        ("penalty", "none" if card.penalty is None else f"{card.penalty:g}"),
+        ("instruments", ", ".join(card.quantities) or "none"),
+        *_networks(metric),
+        ("read from aux", ", ".join(card.reads_aux) or "nothing"),
+        ("definition", card.reference or "see the title"),
+        ("decimals", str(card.digits)),
+        ("here", f"unavailable: needs {lacking}" if lacking else "available"),
+    ]
+    print_rows(card.id, rows)
+
+
+def _networks(metric: Any) -> list[tuple[str, str]]:
+    """A row for every weight file behind a metric: what it is, its hash, its licence."""
+    found = metric.weights()
+    rows = []
+    for name in dict.fromkeys([*metric.judges(), *found]):
+        entry = metric.store.entry(name)
+        sha256 = found.get(name) or entry.sha256 or "not known"
+        rows.append(("network", f"{name}: {entry.architecture}; sha256 {sha256}; {entry.licence}"))
+    return rows or [("network", "none")]

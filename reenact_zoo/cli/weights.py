@@ -173,8 +173,8 @@ def _metrics() -> dict[str, list[str]]:
 
     measurer, found = FaceMeasurer(), dict[str, list[str]]()
     for metric in METRICS.names():
-        entries = {entry for q in METRICS.get(metric).card.quantities for entry in measurer.judges(q)}
-        for entry in entries:
+        card = METRICS.get(metric).card
+        for entry in {entry for q in card.quantities for entry in measurer.judges(q)}.union(card.entries):
             found.setdefault(entry, []).append(f"metric {metric}")
     return found
 

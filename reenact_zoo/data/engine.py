@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 ENGINES = ("local", "pool", "ray")
 _AHEAD = 2  # jobs per worker that wait for it or whose results wait to be fetched; bounds memory
 _context: Any = None
+_number: int | None = None
 
 
 def run_jobs(
@@ -32,6 +33,7 @@ def run_jobs(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    gpus: float = 0.0,
 ) -> Iterator[tuple[Job, Result]]:
     """Every job with its result, in the order in which they are done.
 
@@ -42,6 +44,8 @@ def run_jobs(
         engine: "local", "pool" or "ray".
         workers: processes of the pool, or calls at once on the cluster; None: the cores there are.
         address: of a running Ray cluster; None starts one on this machine, and stops it afterwards.
+        gpus: how many each call needs on a cluster that has any; workers of a pool share out those of this machine by
+            ``worker_number``.
 
     Raises:
         InputError: unknown engine, Ray is not installed, no such cluster, or a worker died.
@@ -52,7 +56,12 @@ def run_jobs(
         return ((job, function(context, job)) for job in jobs)
     if engine == "pool":
         return _in_pool(function, context, jobs, workers or os.cpu_count() or 1)
-    return _on_ray(function, context, jobs, workers, address)
+    return _on_ray(function, context, jobs, workers, address, gpus)
+
+
+def worker_number() -> int | None:
+    """Which worker of a pool this process is, from 0 on; None outside a pool."""
+    return _number
 
 
 def _in_pool(
@@ -60,7 +69,7 @@ def _in_pool(
 ) -> Iterator[tuple[Job, Result]]:
     # spawned: a fork would copy the locks of threads that torch and OpenCV may have started
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(context,))
+    pool = ProcessPoolExecutor(workers, spawn, initializer=_begin, initargs=(context, spawn.Value("i", 0)))
     waiting = iter(jobs)
     pending: dict[Future[Result], Job] = {}
     try:
@@ -82,10 +91,12 @@ def _in_pool(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(context: Any) -> None:
-    """First call in a worker: keep the context, and end with the parent, whatever ended it."""
-    global _context
+def _begin(context: Any, counter: Any) -> None:
+    """First call in a worker: keep the context, take a number, and end with the parent, whatever ended it."""
+    global _context, _number
     _context = context
+    with counter.get_lock():
+        _number, counter.value = counter.value, counter.value + 1
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -101,7 +112,12 @@ def _call(function: Callable[[Any, Job], Result], job: Job) -> Result:
 
 
 def _on_ray(
-    function: Callable[[Any, Job], Result], context: Any, jobs: Iterable[Job], workers: int | None, address: str | None
+    function: Callable[[Any, Job], Result],
+    context: Any,
+    jobs: Iterable[Job],
+    workers: int | None,
+    address: str | None,
+    gpus: float,
 ) -> Iterator[tuple[Job, Result]]:
     try:
         import ray
@@ -114,7 +130,7 @@ def _on_ray(
         except (ConnectionError, ValueError) as error:
             raise InputError(f"no Ray cluster at '{address}': {' '.join(str(error).split())[:200]}") from error
     at_once = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    remote = ray.remote(num_cpus=1)(function)
+    remote = ray.remote(num_cpus=1, num_gpus=gpus if ray.cluster_resources().get("GPU", 0) else 0)(function)
     shared = ray.put(context)
     waiting = iter(jobs)
     pending: dict[Any, Job] = {}

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 import reenact_zoo
+from reenact_zoo.evaluation.cells import Lap
 from reenact_zoo.evaluation.records import Conditions
 from reenact_zoo.types import InputError
 
@@ -40,13 +41,13 @@ def pick_device(name: str) -> torch.device:
 
 @dataclass
 class Stopwatch:
-    """Seconds by stage; waits for the accelerator, whose work would otherwise be booked on the next stage."""
+    """Seconds of a batch by stage; waits for the accelerator, whose work would else be booked on the next stage."""
 
     device: torch.device
     seconds: dict[str, float] = field(default_factory=dict)
-    laps: dict[str, list[float]] = field(default_factory=dict)
     begun: float = field(default_factory=time.perf_counter)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    laps: int = 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -55,32 +56,53 @@ class Stopwatch:
         yield
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        lap = time.perf_counter() - begun
-        self.laps.setdefault(name, []).append(lap)
-        self.seconds[name] = self.seconds.get(name, 0.0) + lap
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
-    def conditions(self, batch_sizes: list[int]) -> Conditions:
-        """Everything measured so far; ``batch_sizes`` are the pictures made in each lap of stage "method"."""
+    def lap(self, pictures: int) -> Lap:
+        """What passed since the last lap, in which the method made ``pictures``."""
+        now = time.perf_counter()
         on_device = self.device.type == "cuda"
+        lap = Lap(
+            pictures=pictures,
+            method_s=round(self.seconds.get("method", 0.0), 6),
+            annotation_s=round(self.seconds.get("annotations", 0.0), 6),
+            total_s=round(now - self.begun, 6),
+            memory_mb=round(_peak_memory_mb(), 1),
+            device_memory_mb=round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1) if on_device else None,
+            warm=self.laps > 0,
+        )
+        self.begun, self.seconds, self.laps = now, {}, self.laps + 1
+        return lap
+
+    def conditions(self, laps: Sequence[Lap]) -> Conditions:
+        """Of all batches behind a record, whichever process or earlier run they were made by."""
+        device_memory = [lap.device_memory_mb for lap in laps if lap.device_memory_mb is not None]
         return Conditions(
             versions=_versions(),
             commit=commit(),
-            device=torch.cuda.get_device_name(self.device) if on_device else f"CPU ({_processor()})",
+            device=device_words(self.device),
             threads=torch.get_num_threads(),
             started=self.started,
-            seconds=round(time.perf_counter() - self.begun, 3),
-            method_seconds=round(self.seconds.get("method", 0.0), 4),
-            annotation_seconds=round(self.seconds.get("annotations", 0.0), 4),
-            frames_per_s=_rate(batch_sizes, self.laps.get("method", [])),
-            peak_memory_mb=round(_peak_memory_mb(), 1),
-            peak_device_memory_mb=round(torch.cuda.max_memory_allocated(self.device) / 1e6, 1) if on_device else None,
+            seconds=round(sum(lap.total_s for lap in laps), 3),
+            method_seconds=round(sum(lap.method_s for lap in laps), 4),
+            annotation_seconds=round(sum(lap.annotation_s for lap in laps), 4),
+            frames_per_s=_rate(laps),
+            peak_memory_mb=max([lap.memory_mb for lap in laps], default=round(_peak_memory_mb(), 1)),
+            peak_device_memory_mb=max(device_memory, default=None),
         )
 
 
-def _rate(sizes: list[int], laps: list[float]) -> float | None:
-    if len(laps) > 1:  # the first batch compiles kernels and fills caches
-        sizes, laps = sizes[1:], laps[1:]
-    return round(sum(sizes) / sum(laps), 2) if sum(laps) > 0 else None
+def device_words(device: torch.device) -> str:
+    """Which hardware a device is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({_processor()})"
+
+
+def _rate(laps: Sequence[Lap]) -> float | None:
+    """Pictures per second inside the method; the first batch of a process compiles kernels and fills caches."""
+    made = [lap for lap in laps if lap.pictures]
+    counted = [lap for lap in made if lap.warm] or made
+    seconds = sum(lap.method_s for lap in counted)
+    return round(sum(lap.pictures for lap in counted) / seconds, 2) if seconds > 0 else None
 
 
 def _versions() -> dict[str, str]:

@@ -50,6 +50,7 @@ class Protocol:
         resolution: side of the square pictures in pixels, for methods and metrics alike.
         motion: "absolute", or "relative" to the driving reference frame.
         annotations: "estimated" from pixels; "oracle" hands methods the truth: such rows are marked, never ranked.
+        sources: images of the source person; those beside the pair's own are other frames of its clip.
         metrics: registered names, in column order.
         metric_versions: the version of each metric that the protocol was frozen with; another one is refused.
         sha256: the ``hash`` it was frozen with; another content is refused. "" where nobody froze it.
@@ -69,6 +70,7 @@ class Protocol:
     crop: Crop = field(default_factory=Crop)
     motion: str = "absolute"
     annotations: str = "estimated"
+    sources: int = 1
     metric_versions: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
     source: str = ""
@@ -80,6 +82,8 @@ class Protocol:
         # fields that came later count where they are used, so that protocols from before keep their hash
         if not self.metric_versions:
             del content["metric_versions"]
+        if self.sources == 1:
+            del content["sources"]
         if self.pair_rule is not None:
             content["pair_rule"] = _stated(self.pair_rule)
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
@@ -201,6 +205,13 @@ def _check(protocol: Protocol, path: Path) -> None:
         raise InputError(f"{path}: resolution is {protocol.resolution}; at least 16 pixels are needed")
     if protocol.crop.policy != "none" and protocol.annotations == "oracle":
         raise InputError(f"{path}: the truth is known for whole frames only; oracle annotations need crop policy none")
+    if protocol.sources < 1:
+        raise InputError(f"{path}: sources is {protocol.sources}; at least the pair's own source is needed")
+    if protocol.sources > 1 and (protocol.setting, protocol.annotations) != ("cross", "estimated"):
+        raise InputError(
+            f"{path}: several sources need setting cross, since frames beside a self pair's would show the truth, and "
+            "estimated annotations"
+        )
     for metric in protocol.metrics:
         METRICS.get(metric)  # an unknown name fails here, with the nearest known one
     for metric, version in protocol.metric_versions.items():

@@ -1,10 +1,11 @@
-"""Records: one JSON per (protocol, method) with everything needed to read its numbers, one Parquet of per-pair values.
+"""Records: one JSON per (protocol, method, seed) with everything needed to read its numbers, one Parquet of values.
 
 Layout of a folder of results::
 
-    records/<protocol>.<method>.json       the record
+    records/<protocol>.<method>.json       the record; seeds other than 0 insert ".seed1" …
     records/<protocol>.<method>.parquet    its per-pair values, same order as the pairs of the protocol
     gallery/<key>/…                        small pictures for the report; a record lists its own
+    cells/<key>/…                          what is known about single pairs, also of runs that were killed
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reenact_zoo.evaluation.integrity import check_digests, check_numbers, digests
 from reenact_zoo.types import InputError
 
-SCHEMA = 1
-"""Raised whenever a field changes its meaning; a record of another schema is refused."""
+SCHEMA = 2
+"""Raised whenever fields change; a record of a schema that is not in ``READABLE`` is refused."""
+
+READABLE = (1, 2)
+"""Schema 1 lacks what has a default here: seed, label, cells, digests, and the counts of lost faces."""
 
 
 @dataclass
@@ -44,6 +49,14 @@ class MetricResult:
         missing: pairs that gave a picture but have no value (no face found, no truth).
         unavailable: what is lacking, in words, where the metric could not run at all; "" otherwise.
         not_applicable: why the metric has no meaning here, in words; "" otherwise.
+        detection_rate: share of pairs, among those whose reference shows a face, in whose reenacted picture the
+            metric's own instrument finds one (no picture, no face); None where the metric looks at no face.
+        lost: pairs without a face in the reenacted picture although the reference shows one.
+        lost_reference: pairs whose reference shows no face.
+        mean_found: over the pairs in which all faces are found.
+        n_found: how many those are.
+        mean_penalised: over the pairs whose reference shows a face, a lost one counted as the card says; None where it
+            states no penalty.
     """
 
     card: dict[str, Any]
@@ -55,6 +68,12 @@ class MetricResult:
     missing: int = 0
     unavailable: str = ""
     not_applicable: str = ""
+    detection_rate: float | None = None
+    lost: int = 0
+    lost_reference: int = 0
+    mean_found: float | None = None
+    n_found: int = 0
+    mean_penalised: float | None = None
 
 
 @dataclass
@@ -67,7 +86,7 @@ class Conditions:
         device: what the method ran on, in words.
         threads: of PyTorch on the CPU.
         started: date and time, UTC, ISO 8601.
-        seconds: wall time of the whole run.
+        seconds: wall time of all batches, also of runs that were killed and of metrics that were added later.
         method_seconds: of that, inside the method.
         annotation_seconds: of that, estimating what the method requires.
         frames_per_s: reenacted pictures per second inside the method, the first batch (warm-up) left out.
@@ -90,13 +109,17 @@ class Conditions:
 
 @dataclass
 class GalleryPair:
-    """Pictures of one pair, as paths relative to the folder of results; "" where there is none."""
+    """Pictures of one pair, as paths relative to the folder of results; "" where there is none.
+
+    ``aux`` holds what the method gave beside the reenacted picture, such as its flow in colours, by name.
+    """
 
     pair_id: str
     source: str
     driving: str
     truth: str
     reenacted: str
+    aux: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,7 +127,7 @@ class Record:
     """What one method did on one protocol.
 
     Attributes:
-        method: registered name.
+        method: registered name, "module:Class", or "bound:NAME" for an end of the scale computed from the truth.
         config: the method's configuration.
         weights: SHA-256 of the method's checkpoint; "" without one.
         protocol: its name; ``protocol_content`` its fields, ``protocol_hash`` over them and the pairs file.
@@ -115,6 +138,10 @@ class Record:
             without; None if not measured.
         metrics: by name, in the protocol's order.
         gallery: pairs whose pictures were kept.
+        seed: of random numbers; part of the record's key.
+        label: name of the row where it is not the method's; part of the record's key.
+        cells: key of the folder of cells: a hash of everything that decided the reenacted pictures.
+        digests: field → hash of its content, so that an edit is found and named.
     """
 
     method: str
@@ -132,6 +159,10 @@ class Record:
     metrics: dict[str, MetricResult]
     gallery: list[GalleryPair]
     conditions: Conditions
+    seed: int = 0
+    label: str = ""
+    cells: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
     folder: str = field(default="", metadata={"stored": False})
 
@@ -143,7 +174,18 @@ class Record:
     @property
     def stem(self) -> str:
         """File name without suffix."""
-        return f"{_plain(self.protocol)}.{_plain(self.method)}"
+        seed = f".seed{self.seed}" if self.seed else ""
+        return f"{_plain(self.protocol)}.{_plain(self.title)}{seed}"
+
+    @property
+    def title(self) -> str:
+        """Name of the row."""
+        return self.label or self.method
+
+    @property
+    def bound(self) -> bool:
+        """The pictures were computed from the truth: an end of the scale, never ranked."""
+        return self.method.startswith("bound:")
 
     def pair_values(self) -> pa.Table:
         """Per-pair values: pair_id, source, driving, persons, delta_yaw_deg, status, reason, one column a metric.
@@ -151,14 +193,17 @@ class Record:
         Raises:
             InputError: the Parquet file is missing, unreadable, or of another length than the record says.
         """
-        path = Path(self.folder) / "records" / f"{self.stem}.parquet"
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"cannot read {path}: {error}; run the benchmark again") from error
-        if table.num_rows != self.num_pairs:
-            raise InputError(f"{path} has {table.num_rows} rows, its record says num_pairs = {self.num_pairs}")
-        return table
+        return _read_values(Path(self.folder) / "records" / f"{self.stem}.parquet", self.num_pairs)
+
+
+def _read_values(path: Path, num_pairs: int) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"cannot read {path}: {error}; run the benchmark again") from error
+    if table.num_rows != num_pairs:
+        raise InputError(f"{path} has {table.num_rows} rows, its record says num_pairs = {num_pairs}")
+    return table
 
 
 def _plain(name: str) -> str:
@@ -166,7 +211,7 @@ def _plain(name: str) -> str:
 
 
 def write_record(record: Record, values: Mapping[str, Any], out: Path) -> Path:
-    """Write both files below ``out``; each appears whole or not at all, the JSON last.
+    """Write both files below ``out``, and ``record.digests``; each file appears whole or not at all, the JSON last.
 
     Args:
         record: goes into the JSON file.
@@ -184,8 +229,9 @@ def write_record(record: Record, values: Mapping[str, Any], out: Path) -> Path:
         arrays = {name: pa.array(column, from_pandas=True) for name, column in values.items()}  # NaN becomes null
         table = pa.table(arrays).replace_schema_metadata({"reenact_zoo.pairs_hash": record.pairs_hash})
         _replace(path.with_suffix(".parquet"), lambda part: pq.write_table(table, part))
-        content = {f.name: getattr(record, f.name) for f in _stored(Record)}
-        text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        content = plain({f.name: getattr(record, f.name) for f in _stored(Record)})
+        record.digests = content["digests"] = digests(content)
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot write records to {folder}: {error.strerror or error}") from error
@@ -230,11 +276,27 @@ def read_record(path: Path) -> Record:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
-    if isinstance(content, dict) and content.get("schema") != SCHEMA:
-        raise InputError(f"{path}: schema is {content.get('schema')}, this version reads {SCHEMA}; run it again")
-    record: Record = _build(Record, content, str(path), "record")
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(content, dict) and schema not in READABLE:
+        raise InputError(f"{path}: schema is {schema}, this version reads {SCHEMA}; run it again")
+    record: Record = _build(Record, _completed(content) if schema == 1 else content, str(path), "record")
     record.folder = str(path.parent.parent)
+    values = path.with_suffix(".parquet")
+    check_numbers(content, _read_values(values, record.num_pairs) if values.is_file() else None, str(path))
+    if schema != 1:
+        check_digests(content, str(path))
     return record
+
+
+def _completed(content: dict[str, Any]) -> dict[str, Any]:
+    """A record of schema 1 with the fields that came later, at their defaults."""
+    later = {f.name: f.default for f in dataclasses.fields(MetricResult) if f.name in _LATER}
+    metrics = {name: {**later, **result} for name, result in dict(content.get("metrics", {})).items()}
+    gallery = [{"aux": {}, **pair} for pair in content.get("gallery", [])]
+    return {**content, "metrics": metrics, "gallery": gallery, "seed": 0, "label": "", "cells": "", "digests": {}}
+
+
+_LATER = ("detection_rate", "lost", "lost_reference", "mean_found", "n_found", "mean_penalised")
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -43,6 +43,9 @@ def test_every_packaged_suite_names_protocols_and_methods_that_exist() -> None:
         ({"pair_rule": None}, "either pairs"),
         ({"metrics": ["detection_rat"]}, "unknown metric 'detection_rat'"),
         ({"annotations": "oracle", "crop": {"policy": "face"}}, "whole frames"),
+        ({"sources": 0}, "at least the pair's own"),
+        ({"sources": 3, "setting": "self"}, "several sources need setting cross"),
+        ({"sources": 3, "annotations": "oracle"}, "several sources need .* estimated annotations"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(write_protocol: Any, changes: dict[str, Any], message: str) -> None:
@@ -90,6 +93,8 @@ def test_the_hash_follows_content_and_pairs_but_not_layout(write_protocol: Any, 
     _pairs(tmp_path, 2)
     assert first.hash != before
     assert write_protocol(**listed, resolution=32).hash != first.hash
+    assert write_protocol(**listed, sources=1).hash == first.hash
+    assert write_protocol(**listed, sources=3).hash != first.hash
 
 
 def test_listed_pairs_must_fit_the_setting(write_protocol: Any, tmp_path: Path) -> None:

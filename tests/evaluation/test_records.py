@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from fake_world import FakeMeasurer
+from fake_world import FakeMeasurer, protocol_writer
 
 from reenact_zoo.evaluation.records import Record, read_records
 from reenact_zoo.evaluation.runner import run
 from reenact_zoo.types import InputError
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    protocol = protocol_writer(folder)()
+    run(protocol, "fake_world:NaNOnBright", out=folder, progress=False, measurer=FakeMeasurer())
+    return folder
+
+
 @pytest.fixture
-def record(write_protocol: Any, tmp_path: Path) -> Record:
-    return run(write_protocol(), "fake_world:NaNOnBright", out=tmp_path, progress=False, measurer=FakeMeasurer())
+def record(written: Path, tmp_path: Path) -> Record:
+    shutil.copytree(written / "records", tmp_path / "records")
+    (found,) = read_records(tmp_path)
+    return found
 
 
 def files(tmp_path: Path) -> tuple[Path, Path]:
@@ -57,6 +69,22 @@ def _set(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (lambda content: content.pop("pairs_hash"), "'record.pairs_hash' is missing"),
         (_set("schema", value=0), "schema is 0"),
         (_set("gallery", value=[3]), r"record.gallery\[0\] must hold fields"),
+        (_set("metrics", "fake_world:Level", "mean", value=0.9), r"fake_world:Level.mean is 0.9, its pairs say 0\."),
+        (_set("metrics", "fake_world:Level", "std", value=0.9), r"fake_world:Level.std is 0.9"),
+        (_set("metrics", "fake_world:Level", "n", value=3), r"fake_world:Level.n is 3, but 1\d pairs have a value"),
+        (_set("metrics", "fake_world:Level", "n", value=99), r"fake_world:Level.n is 99, which is not between"),
+        (_set("metrics", "fake_world:Level", "low", value=9.0), r"fake_world:Level.low is above high"),
+        (_set("metrics", "fake_world:Level", "lost", value=2), r"record.metrics.fake_world:Level is not what was"),
+        (
+            _set("metrics", "fake_world:Level", "card", "unit", value="%"),
+            r"record.metrics.fake_world:Level is not what",
+        ),
+        (_set("num_failed", value=1), r"record.failures do not add up to num_failed = 1"),
+        (_set("detection_rate", value=1.5), r"record.detection_rate is 1.5, which is not between"),
+        (_set("detection_rate", value=0.5), r"record.detection_rate is not what was written"),
+        (_set("partial", value=True), r"record.partial is not what was written"),
+        (_set("conditions", "commit", value="abc"), r"record.conditions is not what was written"),
+        (_set("method", value="mine"), r"record.method is not what was written"),
     ],
 )
 def test_an_edited_record_is_refused_with_the_field_named(
@@ -68,6 +96,28 @@ def test_an_edited_record_is_refused_with_the_field_named(
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         read_records(tmp_path)
+
+
+def test_per_pair_values_that_were_edited_are_refused(record: Record, tmp_path: Path) -> None:
+    _, path = files(tmp_path)
+    table = pq.read_table(path)
+    place = table.column_names.index("metric:fake_world:Level")
+    raised = pc.add(table.column(place), 0.001)
+    pq.write_table(table.set_column(place, "metric:fake_world:Level", raised), path)
+    with pytest.raises(InputError, match=r"fake_world:Level.mean is 0\.\d+, its pairs say"):
+        read_records(tmp_path)
+
+
+def test_a_record_from_before_seeds_can_still_be_read(record: Record, tmp_path: Path) -> None:
+    path, _ = files(tmp_path)
+    content = json.loads(path.read_text())
+    for name in ("seed", "label", "cells", "digests"):
+        del content[name]
+    later = ("detection_rate", "lost", "lost_reference", "mean_found", "n_found", "mean_penalised")
+    metrics = {k: {f: v for f, v in m.items() if f not in later} for k, m in content["metrics"].items()}
+    path.write_text(json.dumps({**content, "metrics": metrics, "schema": 1}))
+    (older,) = read_records(tmp_path)
+    assert (older.seed, older.metrics["fake_world:Level"].mean) == (0, record.metrics["fake_world:Level"].mean)
 
 
 def test_a_truncated_record_is_refused(record: Record, tmp_path: Path) -> None:

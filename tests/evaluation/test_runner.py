@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from fake_world import FakeMeasurer, Greys, Judged
+from fake_world import FakeMeasurer, Greys, Judged, Remembered
 
 from reenact_zoo.datasets.base import FrameRef
 from reenact_zoo.evaluation.records import Record, read_records
@@ -224,10 +224,13 @@ class CountingDetector:
 def test_a_second_benchmark_runs_no_instrument_on_source_and_driving(write_protocol: Any, tmp_path: Path) -> None:
     protocol = write_protocol(metrics=["detection_rate", "fake_world:BothDetected"])
 
+    results = iter(range(9))
+
     def seen_by(method: str, folder: str) -> int:
         detector = CountingDetector()
         measurer = FaceMeasurer(cache=tmp_path / folder, detector=detector)
-        assert go(protocol, method, tmp_path / "out", measurer=measurer).metrics["fake_world:BothDetected"].mean == 1
+        out = tmp_path / f"out{next(results)}"  # elsewhere each time: nothing is taken from earlier cells
+        assert go(protocol, method, out, measurer=measurer).metrics["fake_world:BothDetected"].mean == 1
         return detector.seen
 
     first = seen_by("Halfway", "shared")
@@ -235,7 +238,8 @@ def test_a_second_benchmark_runs_no_instrument_on_source_and_driving(write_proto
     assert first > frames
     assert seen_by("Halfway", "shared") == 0, "the reenacted pictures are the same too"
     assert seen_by("Source", "shared") == 0, "a source is known already"
-    assert seen_by("Source", "alone") == frames
+    rehearsed = 3  # flat greys that tell which picture a metric asks about: two of it, one of detection_rate
+    assert seen_by("Source", "alone") == frames + rehearsed
 
 
 def test_the_default_measurer_keeps_its_results_in_the_users_cache(
@@ -248,3 +252,96 @@ def test_the_default_measurer_keeps_its_results_in_the_users_cache(
     assert list((tmp_path / "one" / "measured").iterdir())
     monkeypatch.setenv("REENACT_ZOO_CACHE", str(tmp_path / "two"))
     assert shared_measurer() is not first
+
+
+# --- rows: seeds, labels, pictures that do not pile up ----------------------------------------------------------------
+
+
+def test_random_numbers_depend_on_the_seed_alone(write_protocol: Any, tmp_path: Path) -> None:
+    first = go(write_protocol(), "Noisy", tmp_path / "a", batch_size=5)
+    again = go(write_protocol(), "Noisy", tmp_path / "b", batch_size=5)
+    other = go(write_protocol(), "Noisy", tmp_path / "a", batch_size=5, seed=1)
+    assert column(first, "metric:fake_world:Level") == column(again, "metric:fake_world:Level")
+    assert column(first, "metric:fake_world:Level") != column(other, "metric:fake_world:Level")
+    assert [(record.seed, record.stem) for record in read_records(tmp_path / "a")] == [
+        (0, "greys_cross.fake_world-Noisy"),
+        (1, "greys_cross.fake_world-Noisy.seed1"),
+    ]
+
+
+def test_a_label_makes_a_row_of_its_own_with_other_settings(write_protocol: Any, tmp_path: Path) -> None:
+    go(write_protocol(), "Shifted", tmp_path)
+    record = go(write_protocol(), "Shifted", tmp_path, label="shifted by 0.5", changes={"by": 0.5})
+    plain, labelled = read_records(tmp_path)
+    assert (plain.title, labelled.title) == ("fake_world:Shifted", "shifted by 0.5")
+    assert record.config == {"by": 0.5}
+    assert min(column(labelled, "metric:fake_world:Level")) >= 0.5 > min(column(plain, "metric:fake_world:Level"))
+
+
+def test_no_picture_outlives_its_batch(write_protocol: Any, tmp_path: Path) -> None:
+    Remembered.alive.clear()
+    go(write_protocol(), "Remembered", tmp_path, batch_size=4)
+    assert Remembered.alive == [0, 0, 0, 0, 0, 0], "pictures of earlier batches, counted at each call"
+
+
+def test_a_bound_sees_the_truth_and_says_so(write_protocol: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"progress": False, "measurer": FakeMeasurer()}
+    record = run(write_protocol(), "bound:blur_ceiling", out=tmp_path, **options)
+    assert record.bound
+    assert record.metrics["fake_world:ToTarget"].mean == pytest.approx(0, abs=1e-6)  # flat pictures have no detail
+    with pytest.raises(InputError, match="does not apply"):
+        run(write_protocol(dataset_truth=False), "bound:blur_ceiling", out=tmp_path, **options)
+
+
+# --- lost faces -------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_face_is_counted_on_the_side_that_lost_it(write_protocol: Any, tmp_path: Path) -> None:
+    """The fake detector is blind above 0.6; a brightened picture loses its face, clip 4 has none to begin with."""
+    protocol = write_protocol(metrics=["fake_world:FaceLevel", "fake_world:Level"], dataset_clips=5)
+    record = go(protocol, "Brightened", tmp_path)
+    pictures = [Greys.level(FrameRef.parse(text)) / 255 for text in column(record, "source")]
+    drivings = [Greys.level(FrameRef.parse(text)) / 255 for text in column(record, "driving")]
+    made = [min(1.0, level + 0.2) for level in pictures]
+    names = {(True, True): "found", (False, True): "lost", (True, False): "reference lost", (False, False): "both lost"}
+    expected = [names[own < 0.6, driving < 0.6] for own, driving in zip(made, drivings, strict=True)]
+    assert set(expected) == set(names.values())
+    assert column(record, "faces:fake_world:FaceLevel") == expected
+    result = record.metrics["fake_world:FaceLevel"]
+    assert (result.lost, result.n_found) == (expected.count("lost"), expected.count("found"))
+    assert result.lost_reference == sum(driving >= 0.6 for driving in drivings)
+    shown = expected.count("found") + expected.count("lost")
+    assert result.detection_rate == pytest.approx(expected.count("found") / shown)
+    found = [abs(own - d) for own, d, state in zip(made, drivings, expected, strict=True) if state == "found"]
+    assert result.mean == result.mean_found == pytest.approx(math.fsum(found) / len(found))
+    penalised = (math.fsum(found) + 1.0 * expected.count("lost")) / shown  # the card's penalty is 1
+    assert result.mean_penalised == pytest.approx(penalised)
+    blind = record.metrics["fake_world:Level"]
+    assert (blind.detection_rate, blind.lost, blind.mean_found) == (None, 0, None)
+
+
+def test_a_pair_without_a_picture_has_lost_its_face(write_protocol: Any, tmp_path: Path) -> None:
+    record = go(write_protocol(metrics=["fake_world:FaceLevel"]), "NaNOnBright", tmp_path)
+    assert record.metrics["fake_world:FaceLevel"].lost == record.num_failed > 0
+
+
+# --- metrics of all pairs together ------------------------------------------------------------------------------------
+
+
+def test_a_metric_of_the_whole_set_has_a_value_and_no_interval(write_protocol: Any, tmp_path: Path) -> None:
+    record = go(write_protocol(metrics=["fake_world:Spread", "fake_world:Rank"]), "Source", tmp_path, batch_size=5)
+    levels = [Greys.level(FrameRef.parse(text)) / 255 for text in column(record, "source")]
+    spread = record.metrics["fake_world:Spread"]
+    assert spread.mean == pytest.approx(max(levels) - min(levels))
+    assert (spread.n, spread.low, spread.card["about"]) == (24, None, {"lowest": pytest.approx(min(levels))})
+    assert column(record, "metric:fake_world:Rank") == [sum(other < own for other in levels) for own in levels]
+    assert record.metrics["fake_world:Rank"].low is not None
+    assert read_records(tmp_path)[0].metrics["fake_world:Rank"].mean == record.metrics["fake_world:Rank"].mean
+
+
+def test_what_a_method_gives_beside_the_picture_reaches_the_metrics_that_ask(
+    write_protocol: Any, tmp_path: Path
+) -> None:
+    protocol = write_protocol(metrics=["fake_world:AuxLevel"])
+    assert go(protocol, "WithAux", tmp_path).metrics["fake_world:AuxLevel"].mean == 0.25
+    assert go(protocol, "Source", tmp_path).metrics["fake_world:AuxLevel"].not_applicable == "the method gives no map"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -59,6 +60,28 @@ def test_ranks_follow_the_direction_and_bounds_do_not_compete() -> None:
     assert ranks(table, "size") == {"a": None, "b": None, "copy_source": None}
 
 
+def spread(method: str, low: float, high: float) -> Record:
+    made = record(method)
+    made.metrics["l1"] = MetricResult(card("l1", False), (low + high) / 2, 0.1, low, high, n=10)
+    return made
+
+
+def test_overlapping_intervals_share_a_rank_and_a_note_says_how_to_read_it() -> None:
+    rows = [spread("a", 0.10, 0.20), spread("b", 0.19, 0.30), spread("c", 0.25, 0.40), spread("d", 0.41, 0.50)]
+    table = build_table(rows)
+    assert ranks(table, "l1") == {"a": 1, "b": 1, "c": 2, "d": 4}
+    assert any("share a rank where their 95 % intervals overlap" in note for note in table.notes)
+    assert not any("overlap" in note for note in build_table([record("a", 0.3), record("b", 0.2)]).notes)
+
+
+def test_a_single_overlap_of_intervals_is_no_win_in_either_direction() -> None:
+    better = spread("a", 0.10, 0.20)
+    better.metrics["cosine"] = MetricResult(card("cosine", True, unit="%"), 0.7, 0.1, 0.65, 0.75, n=10)
+    worse = spread("b", 0.19, 0.30)
+    worse.metrics["cosine"] = MetricResult(card("cosine", True, unit="%"), 0.5, 0.1, 0.45, 0.55, n=10)
+    assert ranks(build_table([better, worse]), "cosine") == {"a": 1, "b": 2}
+
+
 def test_values_that_look_equal_share_a_rank() -> None:
     table = build_table([record("a", 0.301), record("b", 0.299), record("c", 0.4)])
     assert ranks(table, "l1") == {"a": 1, "b": 1, "c": 3}
@@ -86,6 +109,37 @@ def test_a_partial_row_among_whole_ones_is_marked_and_not_ranked() -> None:
     table = build_table([part, record("b"), record("c", 0.6)])
     assert ranks(table, "l1") == {"a": None, "b": 1, "c": 2}
     assert "a (partial)" in table.latex()
+
+
+def test_bounds_made_from_the_truth_stand_last_in_their_order_and_compete_with_nobody() -> None:
+    made = ["bound:mean_face", "b", "bound:blur_ceiling", "copy_source", "bound:oracle_warp", "a"]
+    table = build_table([record(method, 0.1 + 0.1 * i) for i, method in enumerate(made)])
+    assert [row.name for row in table.rows] == ["a", "b", "copy_source", "blur_ceiling", "oracle_warp", "mean_face"]
+    assert {name for name, rank in ranks(table, "l1").items() if rank} == {"a", "b"}
+    assert [row.bound for row in table.rows] == [False, False, True, True, True, True]
+    ends = "copy_source, blur_ceiling, oracle_warp, mean_face"
+    assert any("not ranked" in note and note.endswith(ends) for note in table.notes)
+
+
+def test_rows_are_called_by_label_and_seed() -> None:
+    table = build_table([record("a", 0.3, label="a-small"), record("a", 0.2), record("a", 0.4, seed=2)])
+    assert [row.name for row in table.rows] == ["a", "a, seed 2", "a-small"]
+    assert [row.cells[0].rank for row in table.rows] == [1, 3, 2]
+
+
+def test_lost_faces_stand_beside_the_value_and_the_penalised_mean_in_a_note() -> None:
+    lossy, sound = record("a"), record("b")
+    lossy.metrics["cosine"] = dataclasses.replace(
+        lossy.metrics["cosine"], detection_rate=0.8, lost=2, mean_penalised=0.4
+    )
+    sound.metrics["cosine"] = dataclasses.replace(sound.metrics["cosine"], detection_rate=1.0, mean_penalised=0.5)
+    table = build_table([lossy, sound])
+    assert [row.cells[1].text for row in table.rows] == ["0.50 (80 %)", "0.50"]
+    assert "COSINE [%], a lost face counted as the card says: a 0.40, b 0.50" in table.notes
+    assert any("share of pairs in which the metric found the face" in note for note in table.notes)
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    lost = {row["method"]: (row["detection_rate"], row["lost"], row["mean_penalised"]) for row in rows[1::3]}
+    assert lost == {"a": ("0.8", "2", "0.4"), "b": ("1.0", "0", "0.5")}
 
 
 def test_equally_partial_rows_compete_and_the_title_says_so() -> None:
@@ -192,3 +246,53 @@ def test_the_terminal_table_shows_methods_values_counts_and_notes() -> None:
     text = console.export_text()
     for shown in ("p_64 v2: Some pairs", "0.30 ± 0.10", "COSINE [%] ↑", "75.0 %", "needs alex.pth", "not ranked"):
         assert shown in text
+
+
+class Cells(HTMLParser):
+    """Text of every table cell with the tags it is set in; fails on a tag that is not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.rows: list[list[str]] = []
+        self.styles: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if {"th", "td"} & set(self.open):
+            self.rows[-1][-1] += data
+            self.styles[data] = self.open[-1]
+
+
+def test_html_is_well_formed_escaped_and_marks_best_second_and_bounds() -> None:
+    title = {"version": 2, "title": "<Some> & pairs", "annotations": "estimated"}
+    rows = [record("a<b>", 0.3), record("c", 0.2), record("copy_source", 0.1)]
+    table = build_table([dataclasses.replace(row, protocol_content=title) for row in rows])
+    page = Cells()
+    page.feed(table.html())
+    assert not page.open
+    assert "&lt;Some&gt; &amp; pairs</caption>" in table.html()
+    assert page.rows[0] == ["method", "L1 ↓", "COSINE [%] ↑", "SIZE", "pairs", "failed", "face found"]
+    assert [row[:2] for row in page.rows[1:]] == [
+        ["a<b>", "0.30 ± 0.10"],
+        ["c", "0.20 ± 0.10"],
+        ["copy_source", "0.10 ± 0.10"],
+    ]
+    styles = [page.styles[text] for text in ("0.20 ± 0.10", "0.30 ± 0.10", "0.10 ± 0.10", "copy_source", "c")]
+    assert styles == ["strong", "u", "td", "em", "th"]
+
+
+def test_markdown_and_latex_survive_names_with_signs_of_their_own() -> None:
+    table = build_table([record("One-shot*", 0.3), record("a|b_{c}", 0.2)])
+    assert "| One-shot\\* |" in table.markdown()
+    assert "| a\\|b_{c} |" in table.markdown()
+    assert r"a|b\_\{c\}" in table.latex()

@@ -9,6 +9,8 @@ from typing import Any
 from reenact_zoo import __version__
 from reenact_zoo.evaluation.records import Record, read_records
 from reenact_zoo.evaluation.report.sections import section
+from reenact_zoo.evaluation.table import BOUNDS
+from reenact_zoo.evaluation.table.results import name_of
 from reenact_zoo.types import InputError
 
 FILE = "report.html"
@@ -58,9 +60,11 @@ def _template() -> Any:
 def _summary(records: list[Record]) -> list[tuple[str, str]]:
     pairs = sum(record.num_pairs for record in records)
     failed = sum(record.num_failed for record in records)
+    methods = len({name_of(record) for record in records if record.method not in BOUNDS})
+    protocols = len({record.protocol for record in records})
     return [
-        (str(len({record.method for record in records})), "methods"),
-        (str(len({record.protocol for record in records})), "protocols"),
+        (str(methods), "method" if methods == 1 else "methods"),
+        (str(protocols), "protocol" if protocols == 1 else "protocols"),
         (f"{pairs:,}", "pairs reenacted"),
         (f"{failed:,}", "failed"),
         (f"{sum(record.conditions.seconds for record in records):,.0f} s", "in all"),

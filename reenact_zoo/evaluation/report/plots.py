@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_COLOURS = 8
+NUM_GREYS = 5
 # matplotlib wants real colours: unusual ones stand in and are exchanged for variables in the SVG text.
 _STAND_INS = {
     "--ink": "#010203",
     "--muted": "#040506",
     "--grid": "#070809",
     "--card": "#0a0b0c",
-    "--bound-0": "#0d0e0f",
-    "--bound-1": "#101112",
+    **{f"--bound-{i}": f"#1d1e{0x30 + i:02x}" for i in range(NUM_GREYS)},
     **{f"--method-{i}": f"#2021{0x30 + i:02x}" for i in range(NUM_COLOURS)},
 }
 _STYLE: dict[Any, Any] = {
@@ -61,6 +61,7 @@ def metric_plot(
     by_bin: Sequence[Sequence[float]],
     labels: Sequence[str],
     salt: str,
+    means: Sequence[float | None] = (),
 ) -> str:
     """SVG element: left the spread of per-pair values, right the mean in each bin.
 
@@ -70,6 +71,7 @@ def metric_plot(
         by_bin: means of each in the bins; [] draws no right half.
         labels: of the bins.
         salt: makes identifiers inside the SVG unique on the page.
+        means: the one number of each, drawn where a metric has none for single pairs.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -77,7 +79,7 @@ def metric_plot(
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=(4.5, 0.8 + 0.25 * max(4, len(series))), layout="constrained")
         parts = figure.subplots(1, 2 if by_bin else 1, width_ratios=[1.25, 1] if by_bin else None, squeeze=False)[0]
-        _spread(parts[0], series, values)
+        _spread(parts[0], series, values, means or [None] * len(series))
         if by_bin:
             _bins(parts[1], series, by_bin, labels)
         out = io.StringIO()
@@ -85,13 +87,17 @@ def metric_plot(
     return _for_page(out.getvalue())
 
 
-def _spread(axes: Any, series: Sequence[Series], values: Sequence[NDArray[np.float64]]) -> None:
+def _spread(
+    axes: Any, series: Sequence[Series], values: Sequence[NDArray[np.float64]], means: Sequence[float | None]
+) -> None:
     axes.set_title("all pairs")
-    for row, (one, of_pairs) in enumerate(zip(series, values)):
+    for row, (one, of_pairs, mean) in enumerate(zip(series, values, means, strict=True)):
         present = of_pairs[~np.isnan(of_pairs)]
-        if not len(present):
-            continue
         colour = _STAND_INS[one.colour]
+        if not len(present):
+            if mean is not None:
+                axes.plot(mean, row, "D", color=colour, markersize=6.5, markeredgecolor=_STAND_INS["--card"])
+            continue
         p5, p25, p75, p95 = np.percentile(present, [5, 25, 75, 95])
         axes.plot([p5, p95], [row, row], color=colour, linewidth=1.2, solid_capstyle="round")
         axes.plot([p25, p75], [row, row], color=colour, linewidth=5.5, alpha=0.4, solid_capstyle="butt")
