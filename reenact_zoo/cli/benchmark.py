@@ -82,7 +82,9 @@ def benchmark(
     method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Method; repeat for several.")] = None,
     checkpoint: Annotated[list[str] | None, typer.Option(help="method=path; repeat for several.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Of random numbers; repeat for several.")] = None,
-    bounds: Annotated[bool, typer.Option(help="Rows that are made from the truth, to read the others by.")] = True,
+    bounds: Annotated[
+        bool | None, typer.Option(help="Rows made from the truth, to read the others by; default as the suites say.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for records and report; default reports/<names>.")] = None,
     root: Root = None,
     limit: Limit = None,
@@ -102,10 +104,11 @@ def benchmark(
     from reenact_zoo.evaluation.protocol import load_protocol, load_suite, suite_names
 
     protocols: list[str] = []
-    methods = list(method or [])
+    methods, with_bounds = list(method or []), True
     for name in names:
         if name in suite_names():
             suite = load_suite(name)
+            with_bounds &= suite.bounds
             protocols += suite.protocols
             methods += [] if method else [m for m in suite.methods if m not in methods]
         else:
@@ -115,7 +118,7 @@ def benchmark(
         _known(name)  # a misspelt name fails before the first pair
     checkpoints = _checkpoints(checkpoint or [])
     loaded = [load_protocol(name) for name in protocols]
-    rows = [*methods, *[name for name in (BOUNDS if bounds else ()) if name not in methods]]
+    rows = [*methods, *[name for name in (BOUNDS if (with_bounds if bounds is None else bounds) else ()) if name not in methods]]
     folder = out or Path("reports") / "-".join(Path(n).stem for n in names)
     jobs = list(jobs_of(loaded, rows, seeds=seed or [0], checkpoints=checkpoints))
     context = Context(folder, root, device, limit, tensorboard)

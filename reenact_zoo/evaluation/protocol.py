@@ -121,11 +121,15 @@ class Protocol:
 
 @dataclass
 class Suite:
-    """Protocols that are run together, with the methods that are compared unless others are asked for."""
+    """Protocols that are run together, with the methods that are compared unless others are asked for.
+
+    ``bounds``: whether the rows made from the truth are run too unless the user says otherwise; they cost as much.
+    """
 
     title: str
     protocols: list[str]
     methods: list[str] = field(default_factory=list)
+    bounds: bool = True
     name: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Run by test_killed_benchmark.py: a run that is killed at random until it comes through, beside one that nobody disturbs.
+"""Run by test_killed_benchmark.py: a run that is killed at random until it comes through, beside an undisturbed one.
 
 Every try is a fork of one process that has imported everything, so that a try costs milliseconds. Prints how often it
 was killed and how many of these tries had finished some batch.

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_world import FakeMeasurer
 
 from reenact_zoo.evaluation.records import read_records
@@ -16,6 +17,7 @@ from reenact_zoo.evaluation.table import build_table
 SCRIPT = Path(__file__).with_name("ddp_script.py")
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_record_of_one(write_protocol: Any, tmp_path: Path) -> None:
     metrics = [
         "fake_world:Level",

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reenact_zoo.faces.align import CropPolicy
+from reenact_zoo.faces.align import CropPolicy, SquareBox
 from reenact_zoo.faces.detect import Detection
-from reenact_zoo.serving._framing import ChosenFace, Instruments, SteadySquare
+from reenact_zoo.serving._framing import ChosenFace, DrivingFaces, Instruments, SteadySquare, source_face
 
 
 def face(x: float, y: float = 100.0, side: float = 50.0) -> np.ndarray:
@@ -96,3 +96,27 @@ def test_only_faces_that_the_landmarks_confirm_count(
     told = capsys.readouterr().err
     assert note in told
     assert told.count("\n") == bool(note)
+
+
+class OneBox(ThreeBoxes):
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        return super().detect(image)[:1]
+
+
+class Spread:
+    name, min_score = "spread", 0.0
+
+    def detect_scored(self, image: np.ndarray, boxes: Sequence[Any], **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([face(15, 15, 28) for _ in boxes]), np.ones(len(boxes), np.float32)
+
+
+def test_whole_pictures_are_the_largest_centred_square_wherever_the_face_is() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    instruments = Instruments(OneBox(), Spread())  # type: ignore[arg-type]
+    given: tuple[Any, ...] = (instruments, CropPolicy(size=64), None, Path("picture.png"))
+    for found in (source_face(image, *given, whole=True), DrivingFaces(*given, whole=True).crop(image)):
+        assert found is not None
+        assert found.square == SquareBox.of_image(64, 64)
+        np.testing.assert_array_equal(found.image, image)
+        np.testing.assert_allclose(found.landmarks, (2 * face(15, 15, 28) + 1) / 64 - 1, atol=1e-5)
+    assert source_face(image, *given).square.side < 64

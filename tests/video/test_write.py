@@ -342,6 +342,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(clips: Any) -> None:
     peaks = []
     for frames in (200, 2000):
