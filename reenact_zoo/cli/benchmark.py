@@ -118,7 +118,8 @@ def benchmark(
         _known(name)  # a misspelt name fails before the first pair
     checkpoints = _checkpoints(checkpoint or [])
     loaded = [load_protocol(name) for name in protocols]
-    rows = [*methods, *[name for name in (BOUNDS if (with_bounds if bounds is None else bounds) else ()) if name not in methods]]
+    ends = BOUNDS if (with_bounds if bounds is None else bounds) else ()
+    rows = [*methods, *[name for name in ends if name not in methods]]
     folder = out or Path("reports") / "-".join(Path(n).stem for n in names)
     jobs = list(jobs_of(loaded, rows, seeds=seed or [0], checkpoints=checkpoints))
     context = Context(folder, root, device, limit, tensorboard)
