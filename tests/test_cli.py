@@ -111,6 +111,7 @@ def test_a_missing_file_is_named(option: str, tmp_path: Path, astronaut: NDArray
 
 def test_train_evaluate_and_table_work_in_sequence(tmp_path: Path) -> None:
     small = ["max_updates=2", "batch_size=2", "workers=0", "method.width=4", "validation_pairs=0"]
+    small += ["dataset.frames=4", "dataset.train_identities=2"]
     trained = call("train", "example_synthetic", *small, "--out", tmp_path / "run", "--quiet")
     assert trained.exit_code == 0, trained.output
     checkpoint = trained.stdout.strip().splitlines()[-1].removeprefix("checkpoint: ")
