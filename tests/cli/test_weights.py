@@ -67,7 +67,9 @@ def test_list_as_json_holds_every_fact() -> None:
     assert set(entries) == set(manifest())
     assert entries["mobilefacenet"]["sha256"] == manifest()["mobilefacenet"].sha256
     assert entries["mobilefacenet"]["state"] == "missing"
-    assert {"metric identity_mobilefacenet", "metric aed_identity"} <= set(entries["mobilefacenet"]["used_by"])
+    metrics = "aed_identity", "aed_identity_squared", "identity_leak_mobilefacenet", "identity_mobilefacenet"
+    expected = [f"metric {name}" for name in (*metrics, "identity_preservation_rate_mobilefacenet")]
+    assert entries["mobilefacenet"]["used_by"] == expected
     assert "metric pose_3ddfa_v2" in entries["3ddfa_v2_mb05"]["used_by"]
     assert "metric pose_3ddfa_v2" in entries["3ddfa_v2_mean_std"]["used_by"]
     assert entries["mobilefacenet"]["path"] is None

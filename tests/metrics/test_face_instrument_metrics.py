@@ -279,7 +279,7 @@ def test_the_bundled_expression_matrix_is_that_of_the_head() -> None:
     from reenact_zoo.weights.store import WeightStore
 
     if not WeightStore().available("ict_facekit"):
-        pytest.skip("needs ict_facekit.npz")
+        pytest.skip("needs ict_facekit.npz in the folder that REENACT_ZOO_WEIGHTS names")
     from reenact_zoo.train.instruments.expression_code import expression_basis
 
     torch.testing.assert_close(_basis(), expression_basis(load_head("ict"), 20), atol=1e-3, rtol=1e-3)
