@@ -51,6 +51,7 @@ def test_wheel_carries_configs_protocols_and_pairs(installed: Path, tmp_path: Pa
     assert int(updates) > 0
 
 
+@pytest.mark.slow  # compiles and measures for a minute what `make quickstart` does from the checkout
 def test_wheel_runs_the_benchmark_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['reenact-zoo', 'benchmark', 'quickstart', '--limit', '2', '--quiet',\n"

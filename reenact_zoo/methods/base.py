@@ -56,6 +56,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
             ``image_size`` is filled by training; a field ``ema_decay`` (else 0.999) sets the averages; a field
             ``sources`` says that the method uses ``extra_sources`` where a batch has them.
         requires: PairBatch keys beside source and driving without which the method cannot run.
+        training_requires: further keys that its losses need; never asked for in use.
         trainable: False for baselines; their ``phases`` is [].
         averaged: dotted names of networks of which an exponential moving average is kept and used.
         frozen: dotted names of pretrained networks that stay in eval mode, are never trained, and of which a
@@ -69,6 +70,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
 
     Config: ClassVar[type[Any]] = NoConfig
     requires: ClassVar[frozenset[str]] = frozenset()
+    training_requires: ClassVar[frozenset[str]] = frozenset()
     trainable: ClassVar[bool] = True
     averaged: ClassVar[tuple[str, ...]] = ()
     frozen: ClassVar[tuple[str, ...]] = ()
@@ -92,7 +94,7 @@ class ReenactmentModule(LightningModule, Generic[ConfigT], ABC):
         overridden = [name for name in FINAL if name in cls.__dict__]
         if overridden:
             raise TypeError(f"{cls.__name__} may not override {overridden}; write reenact and phases instead")
-        unknown = cls.requires - (PairBatch.__annotations__.keys() - TARGET_KEYS)
+        unknown = (cls.requires | cls.training_requires) - (PairBatch.__annotations__.keys() - TARGET_KEYS)
         if unknown:
             raise TypeError(f"{cls.__name__}.requires names {sorted(unknown)}, which no PairBatch may offer a method")
         for name in ("reenact", "encode_source", "drive"):

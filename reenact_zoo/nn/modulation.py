@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -13,24 +14,36 @@ Pyramid = Literal["nearest", "area"]
 IDENTITY_SCALE = 1.0  # what a fresh Spade multiplies by where its maps are zero
 
 
-def instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
+def instance_norm(x: Tensor, group: int = 1, eps: float = 1e-5) -> Tensor:
     """(B, C, H, W) → float32 with mean 0 and variance 1 in every map; without parameters or running statistics.
 
     A map of one pixel comes back as it is: its deviation is 0, and normalising would delete it with its gradient.
+
+    Args:
+        x: maps.
+        group: about how many neighbouring channels are normalised together (group norm; Wu and He, ECCV 2018). On maps
+            of 2x2 or 4x4 pixels a norm by channel leaves of few channels hardly more than signs: brightness and colour
+            are lost.
+        eps: added to the variance.
     """
     x = x.float()
-    if x.shape[-2] * x.shape[-1] == 1:
+    if group == 1 and x.shape[-2] * x.shape[-1] == 1:
         return x
-    # One group per channel is the same sum, with kernels for channels-last on the CPU.
-    return F.group_norm(x, x.shape[1], eps=eps)
+    channels = x.shape[1]
+    # One group per channel is the same sum as instance norm, with kernels for channels-last on the CPU.
+    return F.group_norm(x, math.gcd(channels, max(1, channels // group)), eps=eps)
 
 
 class InstanceNorm(nn.Module):
     """``instance_norm`` as a layer."""
 
+    def __init__(self, group: int = 1) -> None:
+        super().__init__()
+        self.group = group
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same shape, float32."""
-        return instance_norm(x)
+        return instance_norm(x, self.group)
 
 
 class Spade(nn.Module):
@@ -41,10 +54,12 @@ class Spade(nn.Module):
         maps: channels of the shape maps.
         hidden: width of a 3x3 convolution with ReLU before scale and shift; 0: they are read off directly, as in
             Zhang et al. (BMVC 2019). Park et al. use 128.
+        group: channels normalised together, see ``instance_norm``.
     """
 
-    def __init__(self, channels: int, maps: int, hidden: int = 0) -> None:
+    def __init__(self, channels: int, maps: int, hidden: int = 0, group: int = 1) -> None:
         super().__init__()
+        self.group = group
         first = [nn.Conv2d(maps, hidden, 3, padding=1), nn.ReLU(inplace=True)] if hidden else []
         # One convolution for both halves; adding 1 to the scale, as Park et al. do, is its bias at the start.
         self.read = nn.Sequential(*first, nn.Conv2d(hidden or maps, 2 * channels, 3, padding=1))
@@ -60,7 +75,7 @@ class Spade(nn.Module):
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """Map x (B, C, H, W), maps (B, M, H, W) → (B, C, H, W)."""
-        return self.modulate(instance_norm(x), maps)
+        return self.modulate(instance_norm(x, self.group), maps)
 
     def modulate(self, normalised: Tensor, maps: Tensor) -> Tensor:
         """As ``forward`` for x that is normalised already, which several modulations of it can share."""

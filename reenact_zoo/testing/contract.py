@@ -209,7 +209,7 @@ class MethodContract:
     def _training_batch(self) -> PairBatch:
         cls = self.method_class()
         side = getattr(cls.Config.tiny(), "image_size", self.image_size)
-        return synthetic_batch(side, 4, {*cls.requires, "source_identity", "driving_identity"})
+        return synthetic_batch(side, 4, {*cls.requires, *cls.training_requires, "source_identity", "driving_identity"})
 
 
 class _Stranger(ReenactmentModule[Any]):

@@ -52,7 +52,7 @@ def fit(config: TrainConfig, *, out: Path | None = None, resume: Path | None = N
     folder = _run_folder(config, out, checkpoint)
     method = _build_method(config, checkpoint)
     method_class = type(method)
-    data, title = build_data(config, method_class.requires)
+    data, title = build_data(config, method_class.requires | method_class.training_requires)
     device_type = _device_type(settings.accelerator)
     sample = collate([data.train[0], data.train[1]])
     precision, reason = choose_precision(method, sample, settings.precision, device_type)

@@ -98,6 +98,9 @@ class TensorUnpickler(ArrayUnpickler):
         ("torch._utils", "_rebuild_parameter"): ("torch._utils", "_rebuild_parameter"),
         ("torch", "Size"): ("torch", "Size"),
         ("argparse", "Namespace"): ("types", "SimpleNamespace"),
+        # argument lists of trainings name folders; a pure path touches no disk
+        ("pathlib", "PosixPath"): ("pathlib", "PurePosixPath"),
+        ("pathlib._local", "PosixPath"): ("pathlib", "PurePosixPath"),
     }
 
     def find_class(self, module: str, name: str) -> Any:

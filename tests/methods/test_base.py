@@ -256,9 +256,10 @@ def test_what_is_written_once_cannot_be_overridden() -> None:
         type("Wilful", (Scalar,), {"training_step": lambda self: None})
 
 
-def test_a_method_cannot_require_a_target() -> None:
+@pytest.mark.parametrize("when", ["requires", "training_requires"])
+def test_a_method_cannot_require_a_target(when: str) -> None:
     with pytest.raises(TypeError, match="target_flow"):
-        type("Greedy", (Scalar,), {"requires": frozenset({"target_flow"})})
+        type("Greedy", (Scalar,), {when: frozenset({"target_flow"})})
 
 
 def test_a_method_that_writes_nothing_is_told_so() -> None:

@@ -239,6 +239,10 @@ def test_a_choice_that_cannot_work_is_refused() -> None:
         build(fusion="lerned")
     with pytest.raises(InputError, match="scheme"):
         build(scheme="67")
+    with pytest.raises(InputError, match="norm_group=1"):
+        build(preset="official", norm_group=16)
+    with pytest.raises(InputError, match="norm_group must be at least 1"):
+        build(norm_group=0)
 
 
 def test_pictures_and_weights_of_another_size_are_refused_by_both_sizes(tmp_path: Path) -> None:

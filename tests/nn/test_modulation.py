@@ -28,6 +28,22 @@ def test_a_map_of_one_pixel_keeps_its_value_and_gradient() -> None:
     assert torch.equal(x.grad, torch.ones_like(x))
 
 
+@pytest.mark.parametrize(
+    ("channels", "group", "groups"), [(32, 16, 2), (24, 16, 1), (144, 16, 9), (56, 16, 1), (6, 1, 6)]
+)
+def test_neighbouring_channels_are_normalised_together(channels: int, group: int, groups: int) -> None:
+    x = torch.randn(2, channels, 2, 2)
+    torch.testing.assert_close(instance_norm(x, group), nn.GroupNorm(groups, channels, affine=False)(x))
+    torch.testing.assert_close(InstanceNorm(group)(x), instance_norm(x, group))
+    torch.testing.assert_close(Spade(channels, 1, group=group)(x, torch.zeros(2, 1, 2, 2)), instance_norm(x, group))
+
+
+def test_a_group_keeps_the_brightness_of_one_map_against_another() -> None:
+    dark_and_bright = torch.stack([torch.full((2, 2), 1.0), torch.full((2, 2), 5.0)])[None]
+    assert not instance_norm(dark_and_bright).any()
+    torch.testing.assert_close(instance_norm(dark_and_bright, 2).mean((0, 2, 3)), torch.tensor([-1.0, 1.0]))
+
+
 def test_a_constant_map_gives_zeros_and_a_finite_gradient() -> None:
     x = torch.full((1, 2, 2, 2), 7.0, requires_grad=True)
     y = instance_norm(x)

@@ -158,6 +158,22 @@ def test_without_a_gpu_asking_for_one_is_refused(
         fit(configured(accelerator="gpu"), out=tmp_path, quiet=True)
 
 
+def test_training_is_given_what_its_losses_need_beside_what_use_requires(
+    configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, seen = OnePhaseToy._losses, []
+
+    def looking(self: OnePhaseToy, batch: Any, shared: Any) -> Any:
+        seen.append("driving_matte" in batch)
+        return original(self, batch, shared)
+
+    monkeypatch.setattr(OnePhaseToy, "_losses", looking)
+    monkeypatch.setattr(OnePhaseToy, "training_requires", frozenset({"driving_matte"}))
+    fit(configured(max_updates=1), out=tmp_path, quiet=True)
+    assert seen == [True]
+    assert "driving_matte" not in OnePhaseToy.requires
+
+
 @pytest.mark.parametrize("log_every", [1, 100])
 def test_losses_that_are_no_numbers_stop_the_training_before_they_are_saved(
     log_every: int, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,7 +133,7 @@ FORMATS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
         {"best": np.float64(3.5), "state_dict": tensors, "history": np.arange(3)}, path
     ),
     "with its arguments": lambda tensors, path: torch.save(
-        {"args": argparse.Namespace(size=256), "model": tensors}, path, pickle_protocol=4
+        {"args": argparse.Namespace(size=256, data=Path("data")), "model": tensors}, path, pickle_protocol=4
     ),
     "arrays, pickle 2": lambda tensors, path: (
         path.write_bytes(pickle.dumps({"note": "text", **{k: v.numpy() for k, v in tensors.items()}}, protocol=2))

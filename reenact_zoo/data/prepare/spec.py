@@ -94,12 +94,13 @@ class PrepareSpec:
 
 
 def required_by(methods: Iterable[str]) -> tuple[str, ...]:
-    """Annotations that some methods require, sorted.
+    """Annotations that some methods require for use or training, sorted.
 
     Raises:
         InputError: unknown method.
     """
-    keys = {key for method in methods for key in METHODS.get(method).requires if key != "extra_sources"}
+    classes = [METHODS.get(method) for method in methods]
+    keys = {key for cls in classes for key in cls.requires | cls.training_requires} - {"extra_sources"}
     names = {split_key(key)[1].removesuffix("_window") for key in keys if key != "driving_reference"}
     return tuple(sorted(names))
 

@@ -75,12 +75,14 @@ class OneShot(ReenactmentModule[OneShotConfig]):
     def __init__(self, config: OneShotConfig | None = None) -> None:
         super().__init__(config)
         c = self.config
-        sizes = widths(c.image_size, c.base_width, c.cap_width, c.latent)
+        sizes = widths(c.image_size, c.base_width, c.cap_width, c.latent, c.norm_group)
         self.encoder = AppearanceEncoder(sizes)
         self.decoder = AppearanceDecoder(sizes)
         self.generator = SpadeDecoder(sizes, NUM_MAPS, c.concat, "nearest" if self._official else "area")  # type: ignore[arg-type]
         self.fusion_net = FusionNet(c.fusion_width) if c.has_fusion_net else nn.Identity()
-        self.discriminators = MultiScalePatch(c.discriminator_width, c.image_size) if c.lambda_adversarial > 0 else None
+        self.discriminators = None
+        if c.lambda_adversarial > 0:
+            self.discriminators = MultiScalePatch(c.discriminator_width, c.image_size, spectral=c.spectral_norm)
         if self._official:
             for network in (self.encoder, self.decoder, self.generator):
                 initialise(network, OFFICIAL_DEVIATION)

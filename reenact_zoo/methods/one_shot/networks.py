@@ -35,6 +35,7 @@ class Widths:
         features: of the appearance decoder at H/16, H/8, H/4 and H/2.
         stem: of the reenacting decoder from 2 pixels up to H/16.
         streams: what it hands on after its blocks at H/16, H/8, H/4 and H/2.
+        norm_group: channels that are normalised together, everywhere; 1 (instance norm) in the released network.
     """
 
     image_size: int
@@ -43,9 +44,12 @@ class Widths:
     features: tuple[int, ...]
     stem: int
     streams: tuple[int, ...]
+    norm_group: int = 1
 
 
-def widths(image_size: int = 256, base: int = 64, cap: int = 1024, latent: int | None = None) -> Widths:
+def widths(
+    image_size: int = 256, base: int = 64, cap: int = 1024, latent: int | None = None, norm_group: int = 1
+) -> Widths:
     """Widths that double with every halving, from ``base`` up to ``cap``; (256, 64, 1024) is the released network.
 
     Args:
@@ -53,6 +57,7 @@ def widths(image_size: int = 256, base: int = 64, cap: int = 1024, latent: int |
         base: width at the largest size.
         cap: largest width of a layer, not counting concatenated maps.
         latent: length of the appearance code; ``cap`` where omitted.
+        norm_group: channels that are normalised together.
 
     Raises:
         InputError: ``image_size`` is not a power of two of 32 or more, or ``cap`` is smaller than ``base``.
@@ -73,6 +78,7 @@ def widths(image_size: int = 256, base: int = 64, cap: int = 1024, latent: int |
         features=(times(16), times(8), times(4), times(2)),
         stem=min(8 * base, cap // 2),
         streams=(times(4), times(2), base, base),
+        norm_group=norm_group,
     )
 
 
@@ -84,7 +90,7 @@ class AppearanceEncoder(nn.Module):
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(zip((3, *sizes.encoder), sizes.encoder)):
             layers += [nn.Conv2d(before, after, 3, 2, 1)]
-            layers += [InstanceNorm()] if i > 0 else []
+            layers += [InstanceNorm(sizes.norm_group)] if i > 0 else []
             layers += [nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers)
         self.mean = nn.Conv2d(sizes.encoder[-1], sizes.latent, 3, 2, 1)
@@ -109,8 +115,8 @@ class AppearanceEncoder(nn.Module):
         return 0.5 * (mean.square() + (math.e - 2)).sum(1).mean()
 
 
-def _doubling(before: int, after: int) -> list[nn.Module]:
-    return [nn.ConvTranspose2d(before, after, 4, 2, 1), InstanceNorm(), nn.ReLU(inplace=True)]
+def _doubling(before: int, after: int, norm_group: int) -> list[nn.Module]:
+    return [nn.ConvTranspose2d(before, after, 4, 2, 1), InstanceNorm(norm_group), nn.ReLU(inplace=True)]
 
 
 class AppearanceDecoder(nn.Module):
@@ -118,13 +124,13 @@ class AppearanceDecoder(nn.Module):
 
     def __init__(self, sizes: Widths) -> None:
         super().__init__()
-        first = sizes.features[0]
+        first, group = sizes.features[0], sizes.norm_group
         trunk: list[nn.Module] = []
         for i in range(len(sizes.encoder) + 1 - 4):  # from one pixel to H/16
-            trunk += _doubling(first if i else sizes.latent, first)
+            trunk += _doubling(first if i else sizes.latent, first, group)
         self.trunk = nn.Sequential(*trunk)
         self.levels = nn.ModuleList(
-            nn.Sequential(*_doubling(before, after)) for before, after in zip(sizes.features, sizes.features[1:])
+            nn.Sequential(*_doubling(before, after, group)) for before, after in zip(sizes.features, sizes.features[1:])
         )
         self.to_image = nn.ConvTranspose2d(sizes.features[-1], 3, 4, 2, 1)
         initialise(self)
@@ -140,14 +146,15 @@ class AppearanceDecoder(nn.Module):
 class SpadeBlock(nn.Module):
     """Two modulated 1x1 convolutions, plus a modulated one as the way round; both ways change what they carry."""
 
-    def __init__(self, channels: int, maps: int) -> None:
+    def __init__(self, channels: int, maps: int, norm_group: int = 1) -> None:
         super().__init__()
-        self.spade1, self.spade2, self.spade_around = (Spade(channels, maps) for _ in range(3))
+        self.norm_group = norm_group
+        self.spade1, self.spade2, self.spade_around = (Spade(channels, maps, group=norm_group) for _ in range(3))
         self.conv1, self.conv2, self.conv_around = (nn.Conv2d(channels, channels, 1) for _ in range(3))
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """Map x (B, C, H, W), maps (B, M, H, W) → (B, C, H, W)."""
-        normalised = instance_norm(x)
+        normalised = instance_norm(x, self.norm_group)
         inner = self.conv1(F.relu(self.spade1.modulate(normalised, maps)))
         inner = self.conv2(F.relu(self.spade2(inner, maps)))
         return inner + self.conv_around(F.relu(self.spade_around.modulate(normalised, maps)))
@@ -156,9 +163,9 @@ class SpadeBlock(nn.Module):
 class SpadeLevel(nn.Module):
     """A block, a 1x1 convolution to fewer channels (none where ``outputs`` is None), and doubling of the size."""
 
-    def __init__(self, channels: int, outputs: int | None, maps: int) -> None:
+    def __init__(self, channels: int, outputs: int | None, maps: int, norm_group: int = 1) -> None:
         super().__init__()
-        self.block = SpadeBlock(channels, maps)
+        self.block = SpadeBlock(channels, maps, norm_group)
         self.narrow = nn.Identity() if outputs is None else nn.Conv2d(channels, outputs, 1)
         self.up = nn.ConvTranspose2d(outputs or channels, outputs or channels, 4, 2, 1)
 
@@ -188,13 +195,13 @@ class SpadeDecoder(nn.Module):
             raise InputError(f"one_shot: concat must be all, none, {', '.join(LEVELS)}, not '{concat}'")
         self.used = tuple(concat in ("all", level) for level in LEVELS)
         self.pyramid: Pyramid = pyramid
-        stem = sizes.stem
+        stem, group = sizes.stem, sizes.norm_group
         doublings = len(sizes.encoder) + 1 - 4  # from one pixel to H/16; the first two have no block
         before_seed = (sizes.latent, stem)[:doublings]
         self.seed = nn.Sequential(*(nn.ConvTranspose2d(channels, stem, 4, 2, 1) for channels in before_seed))
-        self.coarse = nn.ModuleList(SpadeLevel(stem, None, maps) for _ in range(doublings - 2))
+        self.coarse = nn.ModuleList(SpadeLevel(stem, None, maps, group) for _ in range(doublings - 2))
         self.levels = nn.ModuleList(
-            SpadeLevel(before + (feature if used else 0), after, maps)
+            SpadeLevel(before + (feature if used else 0), after, maps, group)
             for before, after, feature, used in zip((stem, *sizes.streams), sizes.streams, sizes.features, self.used)
         )
         self.to_image = nn.Conv2d(sizes.streams[-1], 3, 3, padding=1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from reenact_zoo.data.prepare.spec import PrepareSpec, required_by
 from reenact_zoo.datasets.base import Clip, ClipDataset, FrameRef
 from reenact_zoo.datasets.prepared import Prepared, PreparedConfig
 from reenact_zoo.faces.track import TrackedFace
+from reenact_zoo.registry import METHODS
 from reenact_zoo.types import InputError
 from reenact_zoo.video.read import Frame
 
@@ -192,6 +194,8 @@ def test_annotations_are_estimated_from_the_stored_frame(monkeypatch: pytest.Mon
 def test_methods_say_what_has_to_be_annotated() -> None:
     assert required_by(["copy_source"]) == ()
     assert required_by(["landmark_warp"]) == ("landmarks",)
+    with patch.object(METHODS.get("copy_source"), "training_requires", frozenset({"driving_matte", "extra_sources"})):
+        assert required_by(["copy_source", "landmark_warp"]) == ("landmarks", "matte")
 
 
 @pytest.mark.parametrize(
