@@ -126,9 +126,10 @@ def test_train_evaluate_and_table_work_in_sequence(tmp_path: Path) -> None:
         assert "toy" in shown.stdout.lower()
 
 
+@pytest.mark.slow  # half a minute, most of it imports; test_animate.py sends a real signal too
 def test_interrupting_a_benchmark_exits_with_130(tmp_path: Path) -> None:
     program = shutil.which("reenact-zoo") or str(Path(sys.executable).with_name("reenact-zoo"))
-    command = [program, "benchmark", "quickstart", "--out", str(tmp_path), "--quiet"]
+    command = [program, "benchmark", "quickstart", "--method", "copy_source", "--out", str(tmp_path), "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any(tmp_path.iterdir()):
         time.sleep(0.2)  # until the first protocol has begun: how long the imports take says nothing here

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from reenact_zoo.types import InputError
 
+STATISTICS = ("running_mean", "running_var")  # of batch norm: they belong to the weights beside them
 KEY = "reenact_zoo"  # our entry beside Lightning's own in a checkpoint, and in a safetensors header
 
 
@@ -167,18 +168,20 @@ def fingerprint(module: nn.Module) -> str:
 
 
 class Averages:
-    """Exponential moving average of named networks (parameters; buffers stay those of training).
+    """Exponential moving average of named networks: parameters, and the statistics of batch norm that belong to them.
+
+    Other buffers stay those of training.
 
     The first updates use the smaller decay (1 + n) / (10 + n), so that the random start is soon forgotten.
     """
 
     def __init__(self, module: nn.Module, networks: tuple[str, ...], decay: float) -> None:
         self.decay = decay
-        self._live = {
-            f"{network}.{name}": parameter
-            for network in networks
-            for name, parameter in module.get_submodule(network).named_parameters()
-        }
+        self._live: dict[str, Tensor] = {}
+        for network in networks:
+            part = module.get_submodule(network)
+            statistics = [(name, b) for name, b in part.named_buffers() if name.split(".")[-1] in STATISTICS]
+            self._live |= {f"{network}.{name}": tensor for name, tensor in [*part.named_parameters(), *statistics]}
         self.values = {name: p.detach().clone() for name, p in self._live.items()}
         self.swapped = False  # True: the networks hold the averages and ``values`` the trained weights
 

@@ -8,7 +8,7 @@ import re
 import types
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class TensorUnpickler(ArrayUnpickler):
     """Admits, beside arrays, the names that PyTorch writes for tensors, and the argument lists some authors store.
 
     A pickle may also set attributes of whatever it is given. So it gets no class or function that would keep them:
-    built-in types, which refuse, and functions in a wrapper of their own. (PyTorch's reader of old files would write
+    built-in types, which refuse, and others in a wrapper of their own. (PyTorch's reader of old files would write
     to disk for a class that says so.)
     """
 
@@ -106,7 +106,8 @@ class TensorUnpickler(ArrayUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Only admitted names; ``UnpicklingError`` names what the file wanted to call."""
         found = super().find_class(module, name)
-        return functools.partial(found) if isinstance(found, types.FunctionType) else found
+        keeps = isinstance(found, types.FunctionType) or found is PurePosixPath
+        return functools.partial(found) if keeps else found
 
 
 def _torch_content(path: Path) -> Any:

@@ -329,6 +329,24 @@ def test_averages_follow_their_formula_and_are_used_in_eval_mode_only() -> None:
     assert method.train().gain.weight.item() == pytest.approx(0.7)
 
 
+def test_averaged_weights_stand_beside_averaged_statistics() -> None:
+    module = nn.ModuleDict({"net": nn.BatchNorm1d(2)})
+    averages = _weights.Averages(module, ("net",), decay=0.5)
+    norm = module["net"]
+    start = {"weight": norm.weight.detach().clone(), "running_mean": norm.running_mean.clone()}
+    with torch.no_grad():
+        norm.weight.fill_(3.0)
+        norm.running_mean.fill_(8.0)
+        norm.num_batches_tracked.fill_(9)
+    averages.update(1000)  # late enough for the decay to be the one asked for
+    averages.swap()
+    torch.testing.assert_close(norm.weight.detach(), (start["weight"] + 3) / 2)
+    torch.testing.assert_close(norm.running_mean, (start["running_mean"] + 8) / 2)
+    assert norm.num_batches_tracked == 9, "a count is no statistic"
+    averages.swap()
+    assert (norm.running_mean == 8).all()
+
+
 def test_a_checkpoint_saved_during_validation_holds_both_kinds_of_weights(tmp_path: Path) -> None:
     method = TwoPhaseToy(TwoPhaseConfig.tiny())
     trainer = train(method, [synthetic_batch(16, 2)] * 3)
