@@ -6,15 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from reenact_zoo.config import load_train_config, packaged_names
+from reenact_zoo.faces.landmark_model import face_model
 from reenact_zoo.methods.copy_source import CopySource
 from reenact_zoo.methods.one_shot import losses, sampling
 from reenact_zoo.methods.one_shot.config import Config
-from reenact_zoo.methods.one_shot.module import OneShot
+from reenact_zoo.methods.one_shot.module import OneShot, Pair
 from reenact_zoo.methods.one_shot.pictures import from_network, to_network
 from reenact_zoo.testing import overfit, synthetic_batch
 from reenact_zoo.types import InputError, PairBatch
@@ -60,6 +62,25 @@ def test_fusion_net_is_trained_alone_at_the_end() -> None:
     assert all(p.grad is not None for p in method.fusion_net.parameters())
     for network in (method.encoder, method.decoder, method.generator):
         assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("shape", ["driving", "personalised"])
+def test_fusion_net_learns_on_landmarks_of_another_persons_shape(shape: str) -> None:
+    method, model = build(driving_shape=shape), face_model()
+    shapes = np.zeros((2, len(model.identity)))
+    shapes[:, 1] = 2.0, -2.0  # a wide and a narrow face
+    points = model.points(shapes, np.zeros((2, len(model.expression))))[:, :68, :2]
+    people = torch.from_numpy(points * [1, -1]).float() / 11
+    images = torch.rand(2, 3, 8, 8)
+    pair = Pair(images, people, images, images, people, people)
+    found, between = method._of_another_shape(pair), (people[0] - people[1]).norm(dim=-1).mean()
+    to_own, to_other = ((found - one).norm(dim=-1).mean(1) for one in (people, people.flip(0)))
+    if shape == "driving":
+        assert (to_other < 0.7 * between).all(), "the driver seems to be the other one"
+    else:
+        assert (to_own < 0.3 * between).all(), "giving it the source's shape undoes that"
+    lost = dataclasses.replace(pair, source_landmarks=torch.stack([people[0], people[1] * torch.nan]))
+    assert torch.equal(method._of_another_shape(lost)[0], people[0]), "without another person they stay as they are"
 
 
 def test_the_adversarial_term_begins_with_the_discriminators() -> None:

@@ -296,15 +296,31 @@ class OneShot(ReenactmentModule[OneShotConfig]):
         real, made = self.discriminators(shared["real"]), self.discriminators(shared["made"])
         return {"least_squares": losses.telling_apart(real, made)}
 
+    def _of_another_shape(self, pair: Pair) -> Tensor:
+        """Driving landmarks (B, N, 2) as if another person of the batch had driven.
+
+        On a pair of one person G and R lie where the truth does, and their detail can be trusted; in use the driver's
+        face has another shape, and a mask learned on the former takes too much of it.
+        """
+        if self.config.landmark_scheme != "68":
+            return pair.landmarks
+        size = (self.config.image_size, self.config.image_size)
+        points = personalised_landmarks(pair.source_landmarks.roll(1, 0), pair.landmarks, size)
+        if self.config.driving_shape == "personalised":
+            points = personalised_landmarks(pair.source_landmarks, points, size)
+        return torch.where(usable(points).view(-1, 1, 1), points, pair.landmarks)
+
     def _fusion_losses(self, batch: PairBatch, shared: dict[str, Any]) -> dict[str, Tensor]:
         pair = self._pair(batch)
         if pair is None:
             return {"nothing": _nothing(self.fusion_net)}
         c = self.config
         with torch.no_grad():
-            maps = self._maps(pair.landmarks)
-            generated, _ = self._decode(self._code(pair.seen), maps)
-            warped, _ = warp_parts(pair.source, pair.source_landmarks, pair.landmarks, c.landmark_scheme)
+            points = self._of_another_shape(pair)
+            maps = self._maps(points)
+            seen = self._aligned(pair.source[:, None], pair.source_landmarks[:, None], points)[:, 0]
+            generated, _ = self._decode(self._code(seen), maps)
+            warped, _ = warp_parts(pair.source, pair.source_landmarks, points, c.landmark_scheme)
         mask = self.fusion_net(to_network(generated), to_network(warped), maps)
         fused = torch.lerp(generated, warped, mask)
         found = self.judges.reconstruction.parts(fused, pair.truth)
