@@ -21,6 +21,7 @@ from reenact_zoo.methods.ldnet_fdgan.ld_losses import (
     stage1_losses,
     stage2_critic_losses,
     stage2_losses,
+    still_shapes,
 )
 from reenact_zoo.methods.ldnet_fdgan.ld_losses import shapes as ld_shapes
 from reenact_zoo.methods.ldnet_fdgan.ld_net import LDNet
@@ -55,14 +56,12 @@ class LandmarkStages:
 
     @torch.no_grad()
     def start_bank(self) -> None:
-        """Begin the bank with the remembered people's mean shapes; who is not remembered gets everybody's mean."""
+        """Begin the bank with the remembered people's ``still_shapes``; who is not remembered gets everybody's."""
         landmarks, people = self.memory.everything()
         device = next(self._net.parameters()).device
         shapes = ld_shapes(self._net, landmarks.to(device))
-        people = people.to(device)
-        sums = shapes.new_zeros(self._support.identities, shapes.shape[1]).index_add(0, people, shapes)
-        counts = torch.bincount(people, minlength=len(sums))[:, None]
-        self._support.bank.start_from(torch.where(counts > 0, sums / counts.clamp(min=1), shapes.mean(0)))
+        still = still_shapes(shapes, people.to(device), self._support.identities)
+        self._support.bank.start_from(still)
 
     def stage1(self) -> Mapping[str, Tensor]:
         """Pose and expression encoder, generator and the bank of identities, on newly drawn faces."""
