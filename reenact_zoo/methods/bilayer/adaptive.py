@@ -19,11 +19,7 @@ Assigned = tuple[Tensor, Tensor]
 
 
 class Adaptive(nn.Module):
-    """A layer without parameters of its own: it draws them from ``assigned``."""
-
-    def forward(self, x: Tensor, assigned: Iterator[Assigned]) -> Tensor:
-        """(B, C, H, W) and the pairs not drawn yet → (B, C', H, W)."""
-        raise NotImplementedError
+    """A layer without parameters of its own, called with (B, C, H, W) and the pairs not drawn yet."""
 
 
 def run(layers: Iterable[nn.Module], x: Tensor, assigned: Iterator[Assigned]) -> Tensor:

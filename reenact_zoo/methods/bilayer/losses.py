@@ -13,49 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reenact_zoo.faces.features import SyntheticFeatures
-from reenact_zoo.faces.identity import SyntheticIdentity
-from reenact_zoo.methods.bilayer.config import Config
 from reenact_zoo.nn.discriminators import PatchDiscriminator
-from reenact_zoo.nn.reconstruction import ReconstructionLoss, ReconstructionWeights, reconstruction_loss
-from reenact_zoo.ops.coordinates import normalised_to_pixel
-from reenact_zoo.weights.store import WeightStore
 
 FLOW_DECAY = 0.9
-NOISE = 0.02  # standard deviation on images before the identity network: it must not find adversarial patterns
-JITTER = 0.02  # of its landmarks, in half image sizes
-
-
-class Judges:
-    """The fixed networks that losses look through: not part of the method, not in its checkpoints.
-
-    Args:
-        config: which losses have a weight.
-        device: where they run.
-        store: where weights lie.
-
-    Attributes:
-        instruments: weight entries in use.
-    """
-
-    def __init__(self, config: Config, device: torch.device, store: WeightStore | None = None) -> None:
-        weights = ReconstructionWeights(config.lambda_colour, config.lambda_gradient, config.lambda_perceptual)
-        self.reconstruction: ReconstructionLoss = reconstruction_loss(
-            weights, lambda: SyntheticFeatures(store).network, SyntheticFeatures.weights[0], store
-        ).to(device)
-        self.identity = SyntheticIdentity("train", store, device) if config.lambda_identity > 0 else None
-        looked_at = (self.reconstruction.backbone_name, *(self.identity.weights if self.identity else ()))
-        self.instruments = tuple(sorted(name for name in looked_at if name))
-
-    def identity_distance(self, made: Tensor, truth: Tensor, landmarks: Tensor) -> Tensor:
-        """1 - cosine of embeddings; the pictures (B, 3, H, W) get the same crop, a little off, and own noise."""
-        assert self.identity is not None
-        points = landmarks + JITTER * torch.randn(len(landmarks), 1, 2, device=landmarks.device)
-        points_px = normalised_to_pixel(points, made.shape[-2], made.shape[-1])
-        ours = self.identity(made + NOISE * torch.randn_like(made), points_px)
-        with torch.no_grad():
-            theirs = self.identity(truth + NOISE * torch.randn_like(truth), points_px)
-        return 1 - (ours * theirs).sum(-1).mean()
 
 
 def judged(discriminator: PatchDiscriminator, images: Tensor, drawing: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reenact_zoo.methods import _weights
+from reenact_zoo.methods._judges import Judges
 from reenact_zoo.methods.base import Phase, ReenactmentModule, constant, linear_decay
 from reenact_zoo.methods.bilayer import losses, official
 from reenact_zoo.methods.bilayer.config import RELEASED_SIZE
@@ -28,6 +29,7 @@ from reenact_zoo.methods.bilayer.inference_generator import SHARE, InferenceGene
 from reenact_zoo.methods.bilayer.texture_enhancer import TextureEnhancer
 from reenact_zoo.methods.bilayer.texture_generator import TextureGenerator
 from reenact_zoo.nn.discriminators import PatchDiscriminator, layers_for
+from reenact_zoo.nn.reconstruction import ReconstructionWeights
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 from reenact_zoo.weights.manifest import WeightsMissing
 from reenact_zoo.weights.store import WeightStore
@@ -89,7 +91,7 @@ class Bilayer(ReenactmentModule[BilayerConfig]):
             depth = layers_for(c.image_size)
             self.discriminator = PatchDiscriminator(c.discriminator_width, depth, inputs=6, spectral=True)
         self.register_buffer("enhanced", torch.zeros((), dtype=torch.bool))
-        self._judges: losses.Judges | None = None
+        self._judges: Judges | None = None
         self._adversarial_from = 0
 
     # --- released weights -----------------------------------------------------------------------------------------
@@ -209,10 +211,12 @@ class Bilayer(ReenactmentModule[BilayerConfig]):
         return listed
 
     @property
-    def judges(self) -> losses.Judges:
+    def judges(self) -> Judges:
         """The fixed networks of the losses, loaded when first asked for."""
         if self._judges is None:
-            self._judges = losses.Judges(self.config, self.device)
+            c = self.config
+            weights = ReconstructionWeights(c.lambda_colour, c.lambda_gradient, c.lambda_perceptual)
+            self._judges = Judges(weights, c.lambda_identity > 0, self.device)
             self.instruments = self._judges.instruments
         return self._judges
 

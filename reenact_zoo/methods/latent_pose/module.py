@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from reenact_zoo.methods import _weights
+from reenact_zoo.methods._judges import Judges
 from reenact_zoo.methods.base import Phase, ReenactmentModule, constant, linear_decay
 from reenact_zoo.methods.latent_pose import losses, official
 from reenact_zoo.methods.latent_pose.augmentation import pose_view, shifted_together
@@ -26,6 +27,7 @@ from reenact_zoo.methods.latent_pose.config import Config as LatentPoseConfig
 from reenact_zoo.methods.latent_pose.discriminator import Discriminator
 from reenact_zoo.methods.latent_pose.embedder import released_embedder, small_embedder
 from reenact_zoo.methods.latent_pose.generator import Generator
+from reenact_zoo.nn.reconstruction import ReconstructionWeights
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 from reenact_zoo.weights.loading import read_checkpoint
 from reenact_zoo.weights.manifest import WeightsMissing
@@ -88,7 +90,7 @@ class LatentPose(ReenactmentModule[LatentPoseConfig]):
             self.discriminator = Discriminator(
                 c.image_size, c.discriminator_width, c.cap_width, c.identity_size, c.identities
             )
-        self._judges: losses.Judges | None = None
+        self._judges: Judges | None = None
         self._adversarial_from = 0
 
     # --- weights --------------------------------------------------------------------------------------------------
@@ -203,10 +205,12 @@ class LatentPose(ReenactmentModule[LatentPoseConfig]):
         return functools.partial(torch.optim.Adam, lr=rate, betas=(self.config.beta1, 0.999), eps=ADAM_EPS)
 
     @property
-    def judges(self) -> losses.Judges:
+    def judges(self) -> Judges:
         """The fixed networks of the losses, loaded when first asked for."""
         if self._judges is None:
-            self._judges = losses.Judges(self.config, self.device)
+            c = self.config
+            weights = ReconstructionWeights(c.lambda_colour, c.lambda_gradient, c.lambda_perceptual)
+            self._judges = Judges(weights, c.lambda_identity > 0, self.device)
             self.instruments = self._judges.instruments
         return self._judges
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reenact_zoo.faces.landmark_model import personalised_landmarks
+from reenact_zoo.methods._judges import Judges
 from reenact_zoo.methods.base import Phase, ReenactmentModule, linear_decay
 from reenact_zoo.methods.one_shot import few_shot, losses, official, official_raster, sampling
 from reenact_zoo.methods.one_shot.config import Config as OneShotConfig
@@ -34,6 +35,7 @@ from reenact_zoo.methods.one_shot.parts import fixed_fusion, warp_parts
 from reenact_zoo.methods.one_shot.pictures import GAMMA, from_network, to_network
 from reenact_zoo.methods.one_shot.regions import official_region_maps, region_maps, weight_map
 from reenact_zoo.methods.one_shot.schemes import scheme_named
+from reenact_zoo.nn.reconstruction import ReconstructionWeights
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 
 OFFICIAL_DEVIATION = 0.02  # of fresh weights in the released code
@@ -87,7 +89,7 @@ class OneShot(ReenactmentModule[OneShotConfig]):
             for network in (self.encoder, self.decoder, self.generator):
                 initialise(network, OFFICIAL_DEVIATION)
         self.use_channels_last()  # an update takes a fifth less time on CPUs, in float32 too
-        self._judges: losses.Judges | None = None
+        self._judges: Judges | None = None
         self._adversarial_from = 0
 
     @property
@@ -238,10 +240,12 @@ class OneShot(ReenactmentModule[OneShotConfig]):
         return listed
 
     @property
-    def judges(self) -> losses.Judges:
+    def judges(self) -> Judges:
         """The fixed networks of the losses, loaded when first asked for."""
         if self._judges is None:
-            self._judges = losses.Judges(self.config, self.device)
+            c = self.config
+            weights = ReconstructionWeights(c.lambda_colour, c.lambda_gradient, c.lambda_perceptual)
+            self._judges = Judges(weights, c.lambda_identity > 0, self.device)
             self.instruments = self._judges.instruments
         return self._judges
 
