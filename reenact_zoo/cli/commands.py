@@ -91,6 +91,9 @@ def animate(
     no_face: Annotated[NoFace, typer.Option(help="What a driving frame without a face becomes.")] = NoFace.HOLD,
     face: Annotated[int | None, typer.Option(min=0, help="Which face, 0 = largest, where there are several.")] = None,
     relative: Annotated[bool, typer.Option(help="Motion relative to the first driving frame.")] = False,
+    best_frame: Annotated[
+        bool, typer.Option("--best-frame", help="Relative motion counts from the frame most like the source.")
+    ] = False,
     paste_back: Annotated[bool, typer.Option(help="Put the result back into the whole source picture.")] = False,
     concat: Annotated[bool, typer.Option(help="Source, driving and result side by side.")] = False,
     whole: Annotated[bool, typer.Option("--whole", help="Whole pictures instead of squares around the face.")] = False,
@@ -114,6 +117,7 @@ def animate(
         no_face=no_face.value,
         face=face,
         relative=relative,
+        best_frame=best_frame,
         paste_back=paste_back,
         size=size,
         concat=concat,

@@ -22,7 +22,7 @@ from reenact_zoo.ops.coordinates import identity_grid
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 
 NUM_PAIRS = 24
-SHOWN_AUX = frozenset({"flow", "mask", "warped", "generated"})
+SHOWN_AUX = frozenset({"flow", "mask", "warped", "generated", "occlusion", "heat", "source_dots", "aimed_dots"})
 """What is kept of ``ReenactmentOutput.aux``: flow (B, H, W, 2), masks (B, 1, H, W), pictures (B, 3, H, W)."""
 _LARGEST_PX = 256
 _JPEG: dict[str, Any] = {"quality": 92, "subsampling": 0}

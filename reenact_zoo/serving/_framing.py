@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from reenact_zoo.faces.align import CropPolicy, SquareBox, crop, to_crop, to_normalised
 from reenact_zoo.faces.detect import Detection, FaceDetector, default_detector
 from reenact_zoo.faces.landmarks import LandmarkDetector, default_landmarks
 from reenact_zoo.faces.track import FaceTracker
+from reenact_zoo.ops.hulls import unlikeness
 from reenact_zoo.types import InputError
+from reenact_zoo.video.read import FrameSource
 
 # The square rests while the face stays near its middle, as a camera man would do it: one that follows every frame would
 # cancel the head's motion and pass the landmarks' jitter on to the whole picture.
@@ -141,6 +144,19 @@ class DrivingFaces:
             return None
         square = SquareBox.of_image(*image.shape[:2]) if self._whole else self._steady.update(tracked.landmarks_px)
         return _face_crop(image, tracked.landmarks_px, square, self._size)
+
+
+def most_alike(frames: FrameSource, faces: DrivingFaces, landmarks: NDArray[np.float32]) -> FaceCrop | None:
+    """The driving face whose landmarks lie most like the given (68, 2), place and size set aside; None without one."""
+    wanted, found, least = torch.from_numpy(landmarks), None, np.inf
+    for frame in frames:
+        face = faces.crop(frame.image)
+        if face is None:
+            continue
+        distance = float(unlikeness(wanted, torch.from_numpy(face.landmarks)[None])[0])
+        if distance < least:
+            found, least = face, distance
+    return found
 
 
 def source_face(

@@ -58,7 +58,7 @@ class Animator:
     Args:
         method: as from ``load_method``.
         sources: the person's face, once or, for methods that use them, several times.
-        relative: give the method the first driving face as ``driving_reference``.
+        relative: give the method a driving face as ``driving_reference``: the first, or that of ``count_from``.
 
     Raises:
         InputError: several faces for a method that takes one.
@@ -73,6 +73,10 @@ class Animator:
         self._of_driving = frozenset(key for key in self._requires if key.startswith("driving_"))
         with torch.inference_mode():
             self._state = method.encode_source(self._annotated(self._of_sources(sources), of_source))
+
+    def count_from(self, reference: FaceCrop) -> None:
+        """Motion counts from this driving face rather than from the first one."""
+        self._reference = self._entries("driving_reference", reference)
 
     def reenact(self, driving: FaceCrop) -> NDArray[np.uint8] | None:
         """(S, S, 3) RGB; None where the method could not make this frame."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from reenact_zoo.faces.align import CropPolicy, SquareBox, crop
 from reenact_zoo.faces.align import paste_back as paste_into
 from reenact_zoo.serving import provenance
-from reenact_zoo.serving._framing import DrivingFaces, Instruments, source_face
+from reenact_zoo.serving._framing import DrivingFaces, Instruments, most_alike, source_face
 from reenact_zoo.serving._method import Animator, fitting_threads, load_method
 from reenact_zoo.serving._pipeline import Behind, Writer, ahead
 from reenact_zoo.types import InputError
@@ -62,6 +62,7 @@ class _Settings:
     no_face: NoFace
     face: int | None
     relative: bool
+    best_frame: bool
     paste_back: bool
     concat: bool
     whole: bool
@@ -77,6 +78,7 @@ def animate(
     no_face: NoFace = "hold",
     face: int | None = None,
     relative: bool = False,
+    best_frame: bool = False,
     paste_back: bool = False,
     size: int | None = None,
     concat: bool = False,
@@ -102,6 +104,8 @@ def animate(
             frame (the one before stays on screen, so sound stays in step), show the "source", or "fail".
         face: number of the face in pictures that show several, 0 being the largest; None: the largest, with a note.
         relative: motion relative to the first driving face; for methods that know ``driving_reference``.
+        best_frame: relative motion counts from the driving frame whose landmarks lie most like the source's, instead of
+            the first; the clip is read twice.
         paste_back: put the result back into the source picture, whose size the output then has.
         size: side of the crop in pixels; None: what the method was trained at, else 256.
         concat: source, driving crop and result side by side.
@@ -117,7 +121,7 @@ def animate(
     """
     sources = [Path(path) for path in ([source] if isinstance(source, str | Path) else source)]
     driving, out = Path(driving), Path(out)
-    settings = _Settings(no_face, face, relative, paste_back, concat, whole)
+    settings = _Settings(no_face, face, relative, best_frame, paste_back, concat, whole)
     _check_settings(settings, size)
     if not sources:
         raise InputError("there is no source picture; give at least one")
@@ -173,6 +177,7 @@ class _Job:
         ]
         self.face = self.faces[0]
         self._animator = Animator(model, self.faces, settings.relative)
+        self._policy = policy
         self._faces = DrivingFaces(instruments, policy, settings.face, info.path, settings.whole)
         self._held: NDArray[np.uint8] | None = None
         self._square: SquareBox | None = None
@@ -191,6 +196,8 @@ class _Job:
             InputError: no face in any driving frame, or in one under the policy "fail".
         """
         statuses = []
+        if self.settings.best_frame:
+            self._count_from_best_frame()
         with _bar(progress, frames.info.num_frames) as advance, contextlib.closing(ahead(frames)) as stream:
             for frame in stream:
                 result, status = self._result(frame)
@@ -205,6 +212,13 @@ class _Job:
                 "give a clip that shows a face from the front"
             )
         return statuses
+
+    def _count_from_best_frame(self) -> None:
+        path = self.info.path
+        faces = DrivingFaces(self.instruments, self._policy, self.settings.face, path, self.settings.whole)
+        found = most_alike(open_frames(path), faces, self.face.landmarks)
+        if found is not None:  # else no frame has a face, which ``run`` says
+            self._animator.count_from(found)
 
     def _result(self, frame: Frame) -> tuple[NDArray[np.uint8] | None, str]:
         face = self._faces.crop(frame.image)
@@ -293,6 +307,8 @@ def _check_settings(settings: _Settings, size: int | None) -> None:
         raise InputError(f"unknown policy '{settings.no_face}' for frames without a face; known: {', '.join(POLICIES)}")
     if settings.paste_back and settings.concat:
         raise InputError("paste-back and concat exclude each other: the images would differ in size")
+    if settings.best_frame and not settings.relative:
+        raise InputError("a best frame is one that relative motion counts from; add --relative")
     if settings.face is not None and settings.face < 0:
         raise InputError(f"faces are numbered from 0 (the largest); there is no face {settings.face}")
     if size is not None and not 16 <= size <= 4096:

@@ -19,10 +19,11 @@ from reenact_zoo.methods.fomm.convention import Convention
 from reenact_zoo.methods.fomm.dense_motion import Motion
 from reenact_zoo.methods.fomm.keypoints import gaussians
 from reenact_zoo.methods.fomm.module import Fomm
-from reenact_zoo.methods.fomm.motion import Keypoints, best_frame, hull_area, inverse, local_motions, product, transfer
+from reenact_zoo.methods.fomm.motion import Keypoints, inverse, local_motions, product, transfer
 from reenact_zoo.methods.fomm.pictures import dots, heat_picture
 from reenact_zoo.methods.fomm.transforms import Transform, random_transform
 from reenact_zoo.ops.coordinates import identity_grid
+from reenact_zoo.ops.hulls import hull_area
 from reenact_zoo.testing import overfit, synthetic_batch
 from reenact_zoo.types import InputError, PairBatch
 
@@ -142,21 +143,6 @@ def test_keypoints_on_one_line_are_not_scaled() -> None:
     assert hull_area(flat.values).tolist() == pytest.approx([0, 0], abs=1e-9)
     moved = transfer(source, Keypoints(flat.values + 0.1, flat.jacobians), flat).values - source.values
     assert torch.allclose(moved, torch.full_like(moved, 0.1), atol=1e-5)
-
-
-def test_the_hull_of_a_square_ignores_what_lies_inside() -> None:
-    square = torch.tensor([[[0.0, 0], [2, 0], [2, 2], [0, 2], [1, 1.5]]])
-    assert hull_area(square).tolist() == pytest.approx([4.0])
-
-
-def test_the_best_frame_has_the_shape_of_the_source_at_any_place_and_size() -> None:
-    source = random_keypoints(1, 8, seed=3).values[0]
-    clip = random_keypoints(4, 8, seed=4).values
-    clip[0] = torch.nan
-    clip[2] = 0.4 * source + 0.3
-    assert best_frame(source, clip) == 2
-    with pytest.raises(InputError, match="best driving frame"):
-        best_frame(source, torch.full((3, 8, 2), torch.nan))
 
 
 def test_the_method_finds_its_best_frame_by_its_own_keypoints() -> None:

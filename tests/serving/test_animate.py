@@ -278,6 +278,25 @@ def test_relative_motion_gets_the_first_face_as_reference(stage: Any) -> None:
         np.testing.assert_array_equal(batch["driving_reference_landmarks"], drives[0]["driving_landmarks"])
 
 
+def test_relative_motion_can_count_from_the_frame_most_like_the_source(stage: Any) -> None:
+    clip = stage.folder / "widths.mp4"
+    with VideoWriter(clip, Fraction(30), (96, 72)) as writer:
+        for width in (36, 30, 24, 18):  # the source's rectangle is as wide as it is high: 24 pixels
+            image = np.full((72, 96, 3), 5 * width, np.uint8)
+            image[24:48, 36 : 36 + width] = (230, 30, 30)
+            writer.write(image)
+    play(stage, clip, "best.mp4", relative=True, best_frame=True)
+    drives = [batch for kind, batch in stage.methods.Echo.calls if kind == "drive"]
+    assert len(drives) == 4
+    for batch in drives:
+        points = batch["driving_reference_landmarks"][0].numpy()
+        assert np.ptp(points[:, 0]) == pytest.approx(np.ptp(points[:, 1]), rel=0.05)
+        assert batch["driving_reference"][0, :, 2, 2].mean() * 255 == pytest.approx(120, abs=3)
+    refused(stage, "add --relative", clip, "no.mp4", best_frame=True)
+    empty = stage.clip(name="empty.mp4", frames=2, without_face=(0, 1))
+    refused(stage, "no face found in any of the 2 frames", empty, "no.mp4", relative=True, best_frame=True)
+
+
 def test_a_method_without_weights_or_instruments_is_refused(stage: Any) -> None:
     clip = stage.clip()
     refused(stage, "--checkpoint", clip, method="zoo_methods:Trained")

@@ -22,10 +22,11 @@ from reenact_zoo.methods.fomm.dense_motion import Motion
 from reenact_zoo.methods.fomm.discriminator import Discriminator
 from reenact_zoo.methods.fomm.generator import Encoded, OcclusionAwareGenerator
 from reenact_zoo.methods.fomm.keypoints import KeypointDetector
-from reenact_zoo.methods.fomm.motion import Keypoints, best_frame, transfer
+from reenact_zoo.methods.fomm.motion import Keypoints, transfer
 from reenact_zoo.methods.fomm.transforms import random_transform
 from reenact_zoo.nn.backbones import ENTRIES
 from reenact_zoo.nn.reconstruction import ReconstructionLoss
+from reenact_zoo.ops.hulls import best_frame
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 
 

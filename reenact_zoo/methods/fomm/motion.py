@@ -1,4 +1,4 @@
-"""Keypoints with Jacobians, and what is computed with them: local motions, relative motion, the best driving frame.
+"""Keypoints with Jacobians, and what is computed with them: local motions and relative motion.
 
 Legend: p a keypoint, J its Jacobian; S source, D driving, R the abstract reference frame both are measured from.
 """
@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from reenact_zoo.types import InputError
+from reenact_zoo.ops.hulls import hull_area
 
 SMALLEST_DETERMINANT = 1e-6  # below it a Jacobian is treated as one that flattens by this much
 
@@ -73,9 +72,11 @@ def local_motions(grid: Tensor, source: Keypoints, driving: Keypoints) -> Tensor
     Returns:
         (B, K, H, W, 2) places of the source.
     """
-    jacobians = product(source.jacobians, inverse(driving.jacobians))[:, :, None, None]
-    offset = grid - driving.values[:, :, None, None]
-    return applied(jacobians, offset) + source.values[:, :, None, None]
+    jacobians = product(source.jacobians, inverse(driving.jacobians))
+    # Multiplied out, so that nothing of four numbers per place and keypoint is made
+    still = source.values - applied(jacobians, driving.values)
+    by_x, by_y = jacobians[:, :, None, None].unbind(-1)
+    return still[:, :, None, None] + by_x * grid[..., :1] + by_y * grid[..., 1:]
 
 
 # --- what is transferred --------------------------------------------------------------------------------------------
@@ -110,50 +111,3 @@ def transfer(
     if relative_jacobian:
         jacobians = product(product(driving.jacobians, inverse(reference.jacobians)), source.jacobians)
     return Keypoints(source.values + moved, jacobians)
-
-
-def hull_area(points: Tensor) -> NDArray[np.float64]:
-    """Area of the convex hull of each sample's points (B, N, 2) → (B,); 0 for points on one line. No gradient."""
-    return np.array([_hull(sample) for sample in points.detach().double().cpu().numpy()])
-
-
-def _hull(points: NDArray[np.float64]) -> float:
-    from scipy.spatial import ConvexHull, QhullError
-
-    try:
-        return float(ConvexHull(points).volume)  # in two dimensions SciPy calls the area so
-    except (QhullError, ValueError):  # on one line, too few, or not finite
-        return 0.0
-
-
-def best_frame(source: Tensor, clip: Tensor) -> int:
-    """Frame in which the driver looks most like the source: relative motion should count from it.
-
-    Points are compared after their centre was moved to 0 and the area of their convex hull made 1.
-
-    Args:
-        source: (N, 2) points of the source: facial landmarks or a method's keypoints.
-        clip: (T, N, 2) the same points of each driving frame; frames with a NaN are passed over.
-
-    Returns:
-        Index into ``clip``; the earliest of equally good ones.
-
-    Raises:
-        InputError: the source or all frames have no usable points.
-    """
-    wanted, shapes = _shape(source[None])[0], _shape(clip)
-    distance = np.square(shapes - wanted).sum((1, 2))
-    if not np.isfinite(wanted).all() or not np.isfinite(distance).any():
-        raise InputError(
-            "no best driving frame can be found: the source or every frame lacks usable points; use others"
-        )
-    return int(np.nanargmin(distance))
-
-
-def _shape(points: Tensor) -> NDArray[np.float64]:
-    """Points (T, N, 2) without place and size; NaN where they span no area."""
-    area = hull_area(points)
-    area[area == 0] = np.nan
-    values = points.detach().double().cpu().numpy()
-    shapes: NDArray[np.float64] = (values - values.mean(1, keepdims=True)) / np.sqrt(area)[:, None, None]
-    return shapes
