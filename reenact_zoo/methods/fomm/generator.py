@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,7 +58,8 @@ class OcclusionAwareGenerator(nn.Module):
         flow, visible = self.convention.resized(motion.flow, height, width), motion.occlusion
         if visible.shape[-2:] != (height, width):
             visible = F.interpolate(visible, (height, width), mode="bilinear", align_corners=False)
-        x = self.bottleneck(self.convention.sample(features, flow) * visible)
+        warped = self.convention.sample(_whole_pixels(features), flow)
+        x = self.bottleneck(_channels_last(warped) * visible)
         for block in self.up_blocks:
             x = block(x)
         return self.final(x).float().sigmoid()
@@ -66,3 +68,15 @@ class OcclusionAwareGenerator(nn.Module):
         """The encoded source with ``source`` keypoints, brought to ``driving`` ones."""
         motion = self.dense_motion_network(encoded.small, source, driving)
         return self.decode(encoded.features, motion), motion
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _whole_pixels(x: Tensor) -> Tensor:
+    """The same, with a gradient in channels-last order: sampling returns another, and every layer before would copy."""
+    if x.requires_grad:
+        x = x.view_as(x)
+        x.register_hook(_channels_last)
+    return x

@@ -39,9 +39,10 @@ class KeypointDetector(nn.Module):
         logits = self.kp(features).float()
         heat = (logits.flatten(2) / self.temperature).softmax(-1).view(logits.shape)
         grid = self.convention.grid(heat.shape[2], heat.shape[3], heat)
-        values = (heat.unsqueeze(-1) * grid).sum((2, 3))
-        maps = self.jacobian(features).float().unflatten(1, (self.num_keypoints, 4))
-        jacobians = (heat.unsqueeze(2) * maps).sum((3, 4)).unflatten(-1, (2, 2))
+        maps = self.jacobian(features).float().unflatten(1, (self.num_keypoints, 4)).flatten(3)
+        with torch.autocast(images.device.type, enabled=False):  # 8 bits are too few for places
+            values = heat.flatten(2) @ grid.flatten(0, 1)
+            jacobians = (maps @ heat.flatten(2).unsqueeze(-1)).squeeze(-1).unflatten(-1, (2, 2))
         return Keypoints(values, jacobians), heat
 
 
