@@ -19,7 +19,7 @@ from reenact_zoo.faces.networks.synthetic_motion import SyntheticMotionTrain
 from reenact_zoo.train.instruments.__main__ import main
 from reenact_zoo.train.instruments.identity import verification
 from reenact_zoo.train.instruments.landmarks import landmark_errors, narrow
-from reenact_zoo.train.instruments.parsing import overlap
+from reenact_zoo.train.instruments.parsing import balanced_entropy, class_weights, overlap
 from reenact_zoo.train.instruments.plan import TASK_OF, TASKS, Settings, render
 from reenact_zoo.train.instruments.renders import World, WorldCache
 from reenact_zoo.train.instruments.task import Task
@@ -180,3 +180,23 @@ def test_overlap_of_known_labels() -> None:
     figures = overlap(found, true)
     assert figures["iou"] == {"background": 0.75, "skin": 0.8}
     assert figures["pixel_accuracy"] == 0.875
+
+
+def test_balanced_entropy_asks_for_probabilities_not_for_thick_small_parts() -> None:
+    labels = torch.zeros(1, 10, 10, dtype=torch.int64)
+    labels[0, :2] = 1  # a fifth
+    labels[0, 2, :5] = 3  # a twentieth; class 2 never occurs
+    weights = class_weights(labels)
+    answer = torch.zeros(19, requires_grad=True)
+    optimiser = torch.optim.LBFGS([answer], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = balanced_entropy(answer[None, :, None, None].expand(1, -1, 10, 10), labels, weights)
+        value.backward()
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    shares = answer.detach().softmax(0)
+    assert shares[[0, 1, 3]].tolist() == pytest.approx([0.75, 0.2, 0.05], abs=2e-3)
+    assert shares[2] < 2e-3

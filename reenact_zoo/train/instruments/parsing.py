@@ -24,6 +24,22 @@ def class_weights(labels: Tensor) -> Tensor:
     return weights / (weights * share).sum()
 
 
+def balanced_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Cross entropy in which small parts count more, but whose best answer is still how probable a class is.
+
+    A weighted cross entropy alone is least where the answer is proportional to weight times probability: thin parts
+    grow, and there is foreground everywhere. Here the network's answer is what comes before that factor (Menon et al.,
+    "Long-tail learning via logit adjustment", ICLR 2021, the other way round).
+
+    Args:
+        logits: (B, 19, H, W) as the network answers them.
+        labels: (B, H, W) int64.
+        weights: (19,) by class, 0 for those that never occur.
+    """
+    factor = torch.where(weights > 0, weights, 1.0).log()
+    return F.cross_entropy(logits + factor[:, None, None], labels, weights)
+
+
 class Parsing(Task):
     """Entry "synthetic_parsing"."""
 
@@ -41,12 +57,12 @@ class Parsing(Task):
         self.batches = Batcher(records, scenes, cut, seed=seed)
 
     def losses(self) -> dict[str, Tensor]:
-        """Weighted cross entropy."""
+        """See ``balanced_entropy``."""
         batch = self.batches.draw(self.batch_size, labels=True)
         assert batch.labels is not None
         logits = self.network(batch.crops)
         right = (logits.argmax(1) == batch.labels).float().mean()
-        return {"entropy": F.cross_entropy(logits, batch.labels, self._weights), "_right": right}
+        return {"entropy": balanced_entropy(logits, batch.labels, self._weights), "_right": right}
 
     def held_out(self, data: HeldOut) -> dict[str, Any]:
         """Intersection over union of every class over all pixels of the frames."""
