@@ -64,7 +64,7 @@ class MethodContract:
     method: ClassVar[str | type[ReenactmentModule[Any]]]
     image_size: ClassVar[int] = 64
     tolerance: ClassVar[float] = 1e-4
-    overfit_updates: ClassVar[int] = 30
+    overfit_updates: ClassVar[int] = 20
     overfit_factor: ClassVar[float] = 0.9
 
     def method_class(self) -> type[ReenactmentModule[Any]]:
