@@ -116,7 +116,7 @@ def measure(name: str, precision: str, repeats: int, device: str) -> Figures:
 
 def _moved(batch: PairBatch, device: str) -> PairBatch:
     moved: Any = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
-    return moved  # type: ignore[no-any-return]
+    return moved
 
 
 def _picture(method: Any, batch: PairBatch, precision: Precision, device: str) -> torch.Tensor:
@@ -219,7 +219,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         try:
-            print(json.dumps(asdict(measure(*arguments.one, arguments.repeats, arguments.device))))
+            name, precision = arguments.one
+            print(json.dumps(asdict(measure(name, precision, arguments.repeats, arguments.device))))
         except InputError as error:
             sys.exit(str(error))
         return

@@ -105,12 +105,15 @@ def benchmark(
 
     protocols: list[str] = []
     methods, with_bounds = list(method or []), True
+    possible: set[str] = set()
     for name in names:
         if name in suite_names():
             suite = load_suite(name)
             with_bounds &= suite.bounds
             protocols += suite.protocols
-            methods += [] if method else [m for m in suite.methods if m not in methods]
+            if not method:
+                methods += [m for m in [*suite.methods, *suite.where_possible] if m not in methods]
+                possible |= {*suite.where_possible} - {*suite.methods}
         else:
             protocols.append(name)
     methods = methods or METHODS.names()
@@ -125,7 +128,7 @@ def benchmark(
     context = Context(folder, root, device, limit, tensorboard)
     optional = set(rows) - set(methods)
     options: dict[str, Any] = {"engine": engine.value, "workers": workers, "address": address}
-    _measure(jobs, context, quiet=quiet, optional=optional, **options)
+    _measure(jobs, context, quiet=quiet, optional=optional, possible=possible, **options)
 
 
 def _refuse_without_method(method: str, layout: str) -> None:
@@ -186,9 +189,10 @@ def _measure(
     quiet: bool,
     first: bool = True,
     optional: Collection[str] = (),
+    possible: Collection[str] = (),
     **engine: Any,
 ) -> None:
-    """Run, then show; rows of ``optional`` methods may be absent without a word."""
+    """Run, then show; rows of ``optional`` methods may be absent without a word, those of ``possible`` with one."""
     from reenact_zoo.evaluation.benchmark import run_all
 
     outcomes = run_all(jobs, context, progress=not quiet, **engine)
@@ -199,6 +203,9 @@ def _measure(
     if absent and all(isinstance(why, str) or job.method in optional for job, why in outcomes):
         raise InputError(f"{absent[0][0].title}: {absent[0][1]}")
     _show(records, context.out)
+    for method, why in {job.method: why for job, why in absent if job.method in possible}.items():
+        console().print(f"not run: {method}: {why}", soft_wrap=True, markup=False)
+    absent = [(job, why) for job, why in absent if job.method not in possible]
     if absent:
         fail("not measured: " + "; ".join(f"{job.title}: {why}" for job, why in absent), 2)
 

@@ -123,12 +123,14 @@ class Protocol:
 class Suite:
     """Protocols that are run together, with the methods that are compared unless others are asked for.
 
+    ``where_possible``: methods that are compared, too, where their weights are at hand; else it is said why not.
     ``bounds``: whether the rows made from the truth are run too unless the user says otherwise; they cost as much.
     """
 
     title: str
     protocols: list[str]
     methods: list[str] = field(default_factory=list)
+    where_possible: list[str] = field(default_factory=list)
     bounds: bool = True
     name: str = ""
 

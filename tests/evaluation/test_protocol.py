@@ -28,7 +28,8 @@ def test_every_packaged_suite_names_protocols_and_methods_that_exist() -> None:
         suite = load_suite(name)
         assert suite.title
         assert set(suite.protocols) <= set(protocol_names())
-        assert set(suite.methods) <= set(METHODS.names())
+        assert {*suite.methods, *suite.where_possible} <= set(METHODS.names())
+        assert not {*suite.methods} & {*suite.where_possible}
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ def test_without_weights_it_says_which_file_and_where_it_comes_from(
             text = str(caught.value)
             assert "https://github.com/saic-violet/bilayer-model" in text
             assert "\n" not in text
-    with pytest.raises(InputError, match=r"bilayer.*--checkpoint"):
+    with pytest.raises(InputError, match=r"bilayer.*--checkpoint \(the released weights are for 256 px\)"):
         Bilayer.ready(None, 64)
 
 

@@ -117,7 +117,12 @@ class Bilayer(ReenactmentModule[BilayerConfig]):
                 return method.eval()
             if image_size is not None or not _ships(cls.registered_name()):
                 raise WeightsMissing(reason)
-        return super().ready(checkpoint, image_size, changes)
+        try:
+            return super().ready(checkpoint, image_size, changes)
+        except InputError as error:
+            if checkpoint is not None or image_size in (None, RELEASED_SIZE):
+                raise
+            raise InputError(f"{error} (the released weights are for {RELEASED_SIZE} px)") from error
 
     def load_official(self, state_dict: Mapping[str, Any]) -> None:
         """Take over the authors' released weights, see ``official.load_official``."""
