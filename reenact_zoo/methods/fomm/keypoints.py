@@ -39,10 +39,10 @@ class KeypointDetector(nn.Module):
         logits = self.kp(features).float()
         heat = (logits.flatten(2) / self.temperature).softmax(-1).view(logits.shape)
         grid = self.convention.grid(heat.shape[2], heat.shape[3], heat)
-        maps = self.jacobian(features).float().unflatten(1, (self.num_keypoints, 4)).flatten(3)
-        with torch.autocast(images.device.type, enabled=False):  # 8 bits are too few for places
-            values = heat.flatten(2) @ grid.flatten(0, 1)
-            jacobians = (maps @ heat.flatten(2).unsqueeze(-1)).squeeze(-1).unflatten(-1, (2, 2))
+        # Sums, not matrix products: those would fall to 8 bits under bfloat16 autocast
+        values = torch.stack(((heat.sum(2) * grid[0, :, 0]).sum(-1), (heat.sum(3) * grid[:, 0, 1]).sum(-1)), -1)
+        maps = self.jacobian(features).float().unflatten(1, (self.num_keypoints, 4))
+        jacobians = (heat.unsqueeze(2) * maps).sum((3, 4)).unflatten(-1, (2, 2))
         return Keypoints(values, jacobians), heat
 
 
