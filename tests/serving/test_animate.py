@@ -334,9 +334,10 @@ def test_bad_inputs_are_one_line_and_leave_nothing(stage: Any) -> None:
 def test_damage_in_the_middle_of_the_clip_leaves_nothing(stage: Any) -> None:
     clip = stage.clip(frames=60)
     with av.open(str(clip)) as container:
-        entry = container.streams.video[0].index_entries[30]
+        entries = [container.streams.video[0].index_entries[k] for k in range(30, 45)]
     data = bytearray(clip.read_bytes())
-    data[entry.pos : entry.pos + entry.size] = b"\xff" * entry.size
+    for entry in entries:  # a decoder conceals the loss of a single small picture now and then
+        data[entry.pos : entry.pos + entry.size] = b"\xff" * entry.size
     clip.write_bytes(data)
     refused(stage, "damaged after", clip)
     assert stage.files() == []
