@@ -98,7 +98,9 @@ def test_networks_answer_in_the_shapes_they_state() -> None:
         torch.testing.assert_close(matrix_from_euler(answer[:, :3]), rotation, atol=1e-4, rtol=0)
         torch.testing.assert_close(answer[:, 3:], code)
         assert code.shape == (2, CODE)
-    assert SyntheticCoefficients().eval()(crops).shape == (2, OUTPUTS)
+    coefficients, points = SyntheticCoefficients().eval().coefficients_and_points(crops)
+    assert coefficients.shape == (2, OUTPUTS)
+    assert points.shape == (2, 68, 2)
     assert SyntheticParsing().eval()(crops).shape == (2, 19, 64, 64)
     assert [tuple(m.shape[1:]) for m in SyntheticFeatures().eval()(crops)] == [
         (16, 64, 64),

@@ -43,6 +43,9 @@ class Residual(nn.Module):
 class ResidualTrunk(nn.Module):
     """(B, 3, 64, 64) → (B, last * 16): strided convolutions, one residual block at 32, 16 and 8 pixels."""
 
+    taps = (3, 5)
+    """Layers whose maps have 16 and 8 pixels a side; ``widths`` of 40 and 96 channels."""
+
     def __init__(self, widths: tuple[int, int, int] = (16, 40, 96), last: int = 64) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -85,6 +88,44 @@ class PlainTrunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         return self.layers(x).flatten(1)
+
+
+def expected_points(shares: Tensor) -> Tensor:
+    """Heat maps (B, n, H, W), each summing to 1 → their means (B, n, 2), x, y in [-1, 1], pixel centres inside."""
+    x, y = ((2 * torch.arange(n, device=shares.device) + 1) / n - 1 for n in (shares.shape[3], shares.shape[2]))
+    return torch.stack((shares.sum(2) @ x, shares.sum(3) @ y), dim=-1)
+
+
+class Points(nn.Module):
+    """Maps of 16 and of 8 pixels a side → where 68 points lie: expectations of as many heat maps."""
+
+    def __init__(self, fine: int, coarse: int, points: int = 68) -> None:
+        super().__init__()
+        self.mix, self.maps = conv(fine + coarse, 64), nn.Conv2d(64, points, 1)
+        # A face is mostly the mean face: what a head is to see is by how much it is another
+        self.unlike_mean = nn.BatchNorm1d(2 * points, affine=False)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """(B, fine, 16, 16) and (B, coarse, 8, 8) → (B, points, 2) x, y in [-1, 1], pixel centres inside."""
+        both = torch.cat([fine, F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)], 1)
+        maps = self.maps(self.mix(both)).float()
+        return expected_points(maps.flatten(2).softmax(-1).view_as(maps))
+
+    def features(self, points: Tensor) -> Tensor:
+        """(B, points, 2) → (B, 2 * points), relative to the centre of all, of mean 0 and deviation 1 over people."""
+        moved: Tensor = self.unlike_mean((points - points.mean(1, keepdim=True)).flatten(1))
+        return moved
+
+
+def tapped(trunk: ResidualTrunk, points: Points, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 3, 64, 64) → the trunk's features with those of the points behind them, and the points (B, n, 2)."""
+    taps = []
+    for number, layer in enumerate(trunk.layers):
+        x = layer(x)
+        if number in trunk.taps:
+            taps.append(x)
+    found = points(*taps)
+    return torch.cat([x.flatten(1), points.features(found)], 1), found
 
 
 def rotation_from_six(six: Tensor) -> Tensor:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reenact_zoo.faces.networks.synthetic_blocks import Residual, conv, standardised
+from reenact_zoo.faces.networks.synthetic_blocks import Residual, conv, expected_points, standardised
 
 POINTS = 68
 CELLS = 16  # side of the heat maps
@@ -34,8 +33,6 @@ class SyntheticLandmarks(nn.Module):
         self.to_16, self.up_16 = nn.Conv2d(96, 40, 1), conv(40, 64)
         self.maps = nn.Conv2d(64, POINTS, 1)
         self.certain = nn.Linear(96, 1)
-        centres = (2 * torch.arange(CELLS) + 1) / CELLS - 1
-        self.register_buffer("centres", centres.float(), persistent=False)
 
     def raw(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Heat maps (B, 68, 16 * 16), each summing to 1, and the logit of the confidence (B,)."""
@@ -48,8 +45,7 @@ class SyntheticLandmarks(nn.Module):
 
     def points(self, maps: Tensor) -> Tensor:
         """Expectation (B, 68, 2) of heat maps (B, 68, 16 * 16)."""
-        grid = maps.unflatten(2, (CELLS, CELLS))
-        return torch.stack((grid.sum(2) @ self.centres, grid.sum(3) @ self.centres), dim=-1)
+        return expected_points(maps.unflatten(2, (CELLS, CELLS)))
 
     def forward(self, crops: Tensor) -> Located:
         """See the class."""
