@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reenact_zoo.config import load_train_config, packaged_names
 from reenact_zoo.faces.coefficients import LAYOUT
+from reenact_zoo.methods import _sampling
 from reenact_zoo.methods.dcg_gan import sampling
 from reenact_zoo.methods.dcg_gan.config import Config
 from reenact_zoo.methods.dcg_gan.correspondence import Corr
@@ -80,11 +81,11 @@ def test_rows_of_one_person_alone_stay_paired_and_unpaired_ones_stay_unpaired() 
 def test_landmark_noise_is_in_units_of_the_eyes_distance() -> None:
     points = pairs(1)["source_landmarks"].repeat(300, 1, 1)
     torch.manual_seed(0)
-    moved = sampling.as_detected(points, 0.04) - points
+    moved = _sampling.as_detected(points, 0.04) - points
     own = moved - moved.mean(1, keepdim=True)
     eyes = (points[0, 36:42].mean(0) - points[0, 42:48].mean(0)).norm()
     assert 0.035 < float(own.std() / eyes) < 0.045
-    assert sampling.as_detected(points, 0.0) is points
+    assert _sampling.as_detected(points, 0.0) is points
 
 
 # --- training -------------------------------------------------------------------------------------------------------

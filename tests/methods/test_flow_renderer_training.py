@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reenact_zoo.faces.coefficients import LAYOUT
-from reenact_zoo.methods.flow_renderer import losses, sampling
+from reenact_zoo.methods import _sampling as sampling
+from reenact_zoo.methods.flow_renderer import losses
 from reenact_zoo.methods.flow_renderer.config import Config
 from reenact_zoo.methods.flow_renderer.descriptor import FlameReader
 from reenact_zoo.methods.flow_renderer.flow import FlowField

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reenact_zoo.faces.parsing import CLASSES, parsing_picture
+from reenact_zoo.methods._sampling import as_detected
 from reenact_zoo.methods.base import Phase, ReenactmentModule, linear_decay
 from reenact_zoo.methods.dcg_gan import losses
 from reenact_zoo.methods.dcg_gan.config import Config as DcgGanConfig
@@ -23,7 +24,7 @@ from reenact_zoo.methods.dcg_gan.correspondence import DenseCorrespondence, Side
 from reenact_zoo.methods.dcg_gan.generator import Generator, Warped
 from reenact_zoo.methods.dcg_gan.heads import chosen_head, proxy_editor
 from reenact_zoo.methods.dcg_gan.proxies import Proxy, ProxyEditor
-from reenact_zoo.methods.dcg_gan.sampling import as_detected, hybrid
+from reenact_zoo.methods.dcg_gan.sampling import hybrid
 from reenact_zoo.nn.discriminators import PatchDiscriminator, layers_for
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 

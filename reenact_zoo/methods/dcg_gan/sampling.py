@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import torch
-from torch import Tensor
-
+from reenact_zoo.methods._sampling import with_cross_pairs
 from reenact_zoo.types import PairBatch
-
-EYES = ((36, 42), (42, 48))  # point ranges of the left and the right eye
-TOGETHER = 0.5  # shift of all landmarks together, in units of the shift of each one
 
 
 def hybrid(batch: PairBatch, paired_share: float) -> PairBatch:
-    """Batch in which each paired row has kept its driving frame with probability ``paired_share``.
+    """Batch in which each paired row has kept its driving frame with probability ``paired_share``, p in [0, 1].
 
-    The other rows get everything of the driving frame from a row that shows another person; where the batch holds none,
-    the row stays paired. Rows that were unpaired stay so. Random numbers come from torch's generator.
-
-    Args:
-        batch: with "source_identity" and "driving_identity" (B,), or every row counts as a person of its own.
-        paired_share: p in [0, 1].
+    The others get another person's, see ``with_cross_pairs``.
     """
-    count, device = len(batch["source"]), batch["source"].device
-    rows = torch.arange(count, device=device)
-    source = batch.get("source_identity", rows)
-    driving = batch.get("driving_identity", rows)
-    other = source[:, None] != driving[None, :]
-    draws = torch.rand(count, count, device=device).masked_fill(~other, -1.0)
-    change = batch["same_identity"] & other.any(1) & (torch.rand(count, device=device) >= paired_share)
-    taken = torch.where(change, draws.argmax(1), rows)
-    mixed: dict[str, Any] = dict(batch)
-    for key, value in batch.items():
-        if key.startswith("driving") and isinstance(value, Tensor):
-            mixed[key] = value[taken]
-    mixed["same_identity"] = batch["same_identity"] & ~change
-    return cast(PairBatch, mixed)
-
-
-def as_detected(landmarks: Tensor, noise: float) -> Tensor:
-    """Landmarks (B, 68, 2) as a detector would find them: each moved on its own, and all together a little.
-
-    Args:
-        landmarks: normalised.
-        noise: standard deviation of each coordinate in distances between the eyes; 0 gives the same points.
-    """
-    if noise == 0:
-        return landmarks
-    left, right = (landmarks[:, first:stop].mean(1) for first, stop in EYES)
-    spread = noise * (right - left).norm(dim=-1)[:, None, None]
-    together = TOGETHER * torch.randn_like(landmarks[:, :1])
-    return landmarks + spread * (together + torch.randn_like(landmarks))
+    return with_cross_pairs(batch, 1 - paired_share)

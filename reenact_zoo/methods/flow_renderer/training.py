@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reenact_zoo.methods._judges import Judges
+from reenact_zoo.methods._sampling import as_detected, with_cross_pairs
 from reenact_zoo.methods.flow_renderer import losses
 from reenact_zoo.methods.flow_renderer.config import Config
 from reenact_zoo.methods.flow_renderer.descriptor import Reader
@@ -17,7 +18,6 @@ from reenact_zoo.methods.flow_renderer.networks import Composed, Networks, Sourc
 from reenact_zoo.methods.flow_renderer.refinement import Refined
 from reenact_zoo.methods.flow_renderer.rigid import RigidMotion
 from reenact_zoo.methods.flow_renderer.rows import CoefficientRows, finite_rows
-from reenact_zoo.methods.flow_renderer.sampling import as_detected, with_cross_pairs
 from reenact_zoo.nn.reconstruction import ReconstructionLoss, ReconstructionWeights
 from reenact_zoo.types import PairBatch
 
