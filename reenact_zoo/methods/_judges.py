@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,12 @@ class Judges:
         self.identity = SyntheticIdentity("train", store, device) if identity else None
         looked_at = (self.reconstruction.backbone_name, *(self.identity.weights if self.identity else ()))
         self.instruments = tuple(sorted(name for name in looked_at if name))
+
+    @classmethod
+    def of(cls, config: Any, device: torch.device) -> Judges:
+        """Those that a configuration's ``lambda_colour``, ``_gradient``, ``_perceptual`` and ``_identity`` ask for."""
+        weights = ReconstructionWeights(config.lambda_colour, config.lambda_gradient, config.lambda_perceptual)
+        return cls(weights, config.lambda_identity > 0, device)
 
     def identity_distance(self, made: Tensor, truth: Tensor, landmarks: Tensor) -> Tensor:
         """1 - mean cosine of embeddings; the pictures (B, 3, H, W) get the same crop, a little off, and own noise.

@@ -330,6 +330,7 @@ def test_the_small_configuration_keeps_its_budget() -> None:
     assert counter.get_total_flops() / 2 <= 500_000_000  # of a multiplication and an addition each
     stored = sum(2 * v.numel() if v.is_floating_point() else 8 * v.numel() for v in method.state_dict().values())
     assert stored < 6_000_000
+    assert settings.settings.batch_size == 12
     assert method.discriminator is None
 
 

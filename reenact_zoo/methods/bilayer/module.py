@@ -29,7 +29,6 @@ from reenact_zoo.methods.bilayer.inference_generator import SHARE, InferenceGene
 from reenact_zoo.methods.bilayer.texture_enhancer import TextureEnhancer
 from reenact_zoo.methods.bilayer.texture_generator import TextureGenerator
 from reenact_zoo.nn.discriminators import PatchDiscriminator, layers_for
-from reenact_zoo.nn.reconstruction import ReconstructionWeights
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 from reenact_zoo.weights.manifest import WeightsMissing
 from reenact_zoo.weights.store import WeightStore
@@ -219,9 +218,7 @@ class Bilayer(ReenactmentModule[BilayerConfig]):
     def judges(self) -> Judges:
         """The fixed networks of the losses, loaded when first asked for."""
         if self._judges is None:
-            c = self.config
-            weights = ReconstructionWeights(c.lambda_colour, c.lambda_gradient, c.lambda_perceptual)
-            self._judges = Judges(weights, c.lambda_identity > 0, self.device)
+            self._judges = Judges.of(self.config, self.device)
             self.instruments = self._judges.instruments
         return self._judges
 

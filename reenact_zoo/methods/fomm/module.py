@@ -69,10 +69,11 @@ class Fomm(ReenactmentModule[FommConfig]):
     # --- use ------------------------------------------------------------------------------------------------------
 
     def encode_source(self, batch: PairBatch) -> dict[str, Any]:
-        """Keypoints of the source, its features before the warp, and the picture itself."""
+        """Keypoints of the source, its features before the warp, the picture itself, and its keypoints as dots."""
         source = self._checked("source", batch["source"])
         keypoints, _ = self.keypoint_detector(source)
-        return {"source": source, "keypoints": keypoints, "encoded": self.generator.encode(source)}
+        dots = pictures.dots(source, self.convention.as_project(keypoints.values, *source.shape[-2:]))
+        return {"source": source, "keypoints": keypoints, "encoded": self.generator.encode(source), "dots": dots}
 
     def drive(self, state: dict[str, Any], batch: PairBatch) -> ReenactmentOutput:
         """Bring the encoded source to the driving frame, or to its change since ``driving_reference``."""
@@ -85,7 +86,8 @@ class Fomm(ReenactmentModule[FommConfig]):
         c = self.config
         aim = transfer(source, driving, reference, c.adapt_scale, c.relative_jacobian)
         reenacted, motion = self.generator(encoded, source, aim)
-        return ReenactmentOutput(reenacted, self._aux(state["source"], source, driving, aim, motion, heat))
+        found = self._aux(state["source"], source, driving, aim, motion, heat)
+        return ReenactmentOutput(reenacted, found | {"source_dots": state["dots"]})
 
     def best_frame(self, source: Tensor, clip: Tensor) -> int:
         """Frame of a driving clip whose keypoints lie most like the source's: a good ``driving_reference``.
@@ -126,7 +128,6 @@ class Fomm(ReenactmentModule[FommConfig]):
             "flow": self.convention.as_project(flow, height, width),
             "warped": warped,
             "occlusion": motion.occlusion,
-            "source_dots": pictures.dots(image, found["source_keypoints"]),
             "aimed_dots": pictures.dots(warped, found["aimed_keypoints"]),
             "heat": pictures.heat_picture(heat),
         }

@@ -27,7 +27,6 @@ from reenact_zoo.methods.latent_pose.config import Config as LatentPoseConfig
 from reenact_zoo.methods.latent_pose.discriminator import Discriminator
 from reenact_zoo.methods.latent_pose.embedder import released_embedder, small_embedder
 from reenact_zoo.methods.latent_pose.generator import Generator
-from reenact_zoo.nn.reconstruction import ReconstructionWeights
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 from reenact_zoo.weights.loading import read_checkpoint
 from reenact_zoo.weights.manifest import WeightsMissing
@@ -208,9 +207,7 @@ class LatentPose(ReenactmentModule[LatentPoseConfig]):
     def judges(self) -> Judges:
         """The fixed networks of the losses, loaded when first asked for."""
         if self._judges is None:
-            c = self.config
-            weights = ReconstructionWeights(c.lambda_colour, c.lambda_gradient, c.lambda_perceptual)
-            self._judges = Judges(weights, c.lambda_identity > 0, self.device)
+            self._judges = Judges.of(self.config, self.device)
             self.instruments = self._judges.instruments
         return self._judges
 

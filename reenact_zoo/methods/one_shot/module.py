@@ -35,7 +35,6 @@ from reenact_zoo.methods.one_shot.parts import fixed_fusion, warp_parts
 from reenact_zoo.methods.one_shot.pictures import GAMMA, from_network, to_network
 from reenact_zoo.methods.one_shot.regions import official_region_maps, region_maps, weight_map
 from reenact_zoo.methods.one_shot.schemes import scheme_named
-from reenact_zoo.nn.reconstruction import ReconstructionWeights
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 
 OFFICIAL_DEVIATION = 0.02  # of fresh weights in the released code
@@ -243,9 +242,7 @@ class OneShot(ReenactmentModule[OneShotConfig]):
     def judges(self) -> Judges:
         """The fixed networks of the losses, loaded when first asked for."""
         if self._judges is None:
-            c = self.config
-            weights = ReconstructionWeights(c.lambda_colour, c.lambda_gradient, c.lambda_perceptual)
-            self._judges = Judges(weights, c.lambda_identity > 0, self.device)
+            self._judges = Judges.of(self.config, self.device)
             self.instruments = self._judges.instruments
         return self._judges
 
