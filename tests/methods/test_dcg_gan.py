@@ -152,6 +152,20 @@ def test_terms_that_need_the_truth_are_of_paired_rows_alone() -> None:
     assert method._generator_losses(lacking, {}).keys() == always | {"colour", "gradient"}
 
 
+def test_the_cycle_comes_at_every_so_many_updates_and_counts_that_many_times() -> None:
+    method, batch, found = build(), pairs(), []
+    for every, update in ((1, 2), (2, 2), (2, 3)):
+        method.config.cycle_every, method.max_updates, method.num_updates = every, 10, update
+        torch.manual_seed(0)  # the sampling of persons and of landmark noise
+        found.append(method._generator_losses(batch, {}).get("cycle"))
+    once, twice, never = found
+    assert once is not None
+    assert twice is not None
+    assert never is None
+    assert once > 0
+    assert torch.allclose(twice, 2 * once)
+
+
 def test_a_batch_without_a_usable_row_trains_nothing() -> None:
     method, batch = build(), pairs()
     empty = with_entries(batch, source_landmarks=torch.full((2, 68, 2), torch.nan))
@@ -194,8 +208,9 @@ def test_a_choice_that_cannot_work_is_refused() -> None:
         Config(head="flam")
     with pytest.raises(InputError, match="probabilities"):
         Config(paired_start=0.5, paired_end=0.8)
-    with pytest.raises(InputError, match="judge_every"):
-        Config(judge_every=0)
+    for name in ("judge_every", "cycle_every"):
+        with pytest.raises(InputError, match=name):
+            Config(**{name: 0})
 
 
 @pytest.mark.parametrize("name", sorted(name for name in packaged_names() if name.startswith("dcg_gan")))

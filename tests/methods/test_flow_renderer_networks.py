@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reenact_zoo.methods.flow_renderer import compose as composition
 from reenact_zoo.methods.flow_renderer.appearance import AppearanceSizes, VolumeSizes
+from reenact_zoo.methods.flow_renderer.blocks import AdaptiveNorm
 from reenact_zoo.methods.flow_renderer.flow import FlowNetwork, FlowSizes, Mapping, MappingSizes, flow_at
 from reenact_zoo.methods.flow_renderer.inpainting import InpaintingSizes
 from reenact_zoo.methods.flow_renderer.networks import Networks, Rendered, Sizes, Source
@@ -353,3 +354,28 @@ def test_the_layout_of_the_weights_changes_nothing(rendered: tuple[Source, Rende
 def test_a_flow_network_of_an_odd_depth_is_refused() -> None:
     with pytest.raises(InputError, match="cannot be halved"):
         FlowNetwork(VolumeSizes(channels=4, depth=3), (3, 16, 16), 8, FlowSizes.tiny())
+
+
+def test_a_flow_whose_levels_are_shifted_below_zero_still_learns() -> None:
+    """With plain ReLU it died in the first hundreds of updates of a training: every residual was one constant."""
+    networks = _build(perturbed=True)
+    for module in networks.flow.modules():
+        if isinstance(module, AdaptiveNorm):
+            module.read.bias.data.chunk(2)[1].fill_(-20.0)  # the shift
+    source, _ = _render(networks)
+    moved = networks.warp(source.volume, source.code, source.code.roll(1, 0), source.motion, _motion(1))
+    moved.field.residual.square().sum().backward()
+    for level in (networks.flow.last, *networks.flow.ups, *networks.flow.downs):
+        assert all(p.grad is not None and p.grad.abs().max() > 0 for p in level.parameters())
+
+
+def test_a_step_of_adam_moves_a_fresh_flow_by_little() -> None:
+    networks = _build()
+    optimiser = torch.optim.Adam(networks.flow.parameters(), lr=1e-3)
+    _, rendered = _render(networks)
+    before = rendered.warped.field
+    (before.residual.sum() + before.occlusion.sum()).backward()
+    optimiser.step()
+    _, after = _render(networks)
+    assert 0 < (after.warped.field.residual - before.residual).abs().max() < 0.05
+    assert 0 < (after.warped.field.occlusion - before.occlusion).abs().max() < 0.05

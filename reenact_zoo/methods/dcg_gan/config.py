@@ -42,6 +42,7 @@ class Config:
         corr, gen: the estimator and the generator.
         losses: weights, and the share of training from which a term counts.
         judge_every: updates from one identity and geometry term to the next; the terms are multiplied by it.
+        cycle_every: the same for the cycle term, whose reverse mapping is a softmax of all products once more.
         discriminator_width: channels of its first layer.
         paired_start, paired_end: probability of paired samples at first, and from half of training on.
         learning_rate, discriminator_rate, first_moment: of Adam (first_moment, 0.999).
@@ -61,6 +62,7 @@ class Config:
     gen: Gen = field(default_factory=Gen)
     losses: LossWeights = field(default_factory=LossWeights)
     judge_every: int = 1
+    cycle_every: int = 1
     discriminator_width: int = 16
     paired_start: float = 0.8
     paired_end: float = 0.5
@@ -98,5 +100,5 @@ class Config:
             )
         if not 0 <= self.decay_start <= 1:
             raise InputError(f"dcg_gan: decay_start is a share and must lie in [0, 1], not {self.decay_start}")
-        if self.judge_every < 1 or self.landmark_noise < 0:
-            raise InputError("dcg_gan: judge_every must be at least 1 and landmark_noise at least 0")
+        if self.judge_every < 1 or self.cycle_every < 1 or self.landmark_noise < 0:
+            raise InputError("dcg_gan: judge_every and cycle_every must be at least 1 and landmark_noise at least 0")

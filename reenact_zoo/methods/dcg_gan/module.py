@@ -26,6 +26,7 @@ from reenact_zoo.methods.dcg_gan.heads import chosen_head, proxy_editor
 from reenact_zoo.methods.dcg_gan.proxies import Proxy, ProxyEditor
 from reenact_zoo.methods.dcg_gan.sampling import hybrid
 from reenact_zoo.nn.discriminators import PatchDiscriminator, layers_for
+from reenact_zoo.ops.correspondence import Correspondence
 from reenact_zoo.types import InputError, PairBatch, ReenactmentOutput
 
 
@@ -231,7 +232,7 @@ class DcgGan(ReenactmentModule[DcgGanConfig]):
         shared["made"], shared["real"] = made.detach(), pair.driving
         found = {
             "proxy_warp": losses.proxy_warp(warped.proxy, pair.proxy.image),  # eq. (7)
-            "cycle": losses.cycle(matched.unwarp(warped.image), pair.source),  # eq. (8)
+            **self._cycle(matched, warped, pair),
             **self._judged(made, pair),
             **self._truth(made, warped, pair),
         }
@@ -252,6 +253,14 @@ class DcgGan(ReenactmentModule[DcgGanConfig]):
         if pair.driving_parsing is not None and self.config.losses.parsing > 0:
             found["parsing"] = losses.parsing_warp(warped.parsing, pair.driving_parsing, pair.paired)
         return found
+
+    def _cycle(self, matched: Correspondence, warped: Warped, pair: Pair) -> dict[str, Tensor]:
+        """Eq. (8), every so many updates; while weights are measured, at each one."""
+        measuring = self.calibration.measuring
+        if self.config.losses.cycle == 0 or (self.num_updates % self.config.cycle_every and not measuring):
+            return {}
+        times = 1 if measuring else self.config.cycle_every
+        return {"cycle": times * losses.cycle(matched.unwarp(warped.image), pair.source)}
 
     def _judged(self, made: Tensor, pair: Pair) -> dict[str, Tensor]:
         """Identity and geometry, every so many updates; while weights are measured, at each one."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from reenact_zoo.nn.modulation import instance_norm
 from reenact_zoo.types import InputError
 
+SLOPE = 0.1
 CONV: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -55,7 +56,10 @@ class Residual(nn.Module):
 
 
 class AdaptiveNorm(nn.Module):
-    """AdaIN (Huang and Belongie, ICCV 2017): normalised maps, scaled and shifted by what a code says; then ReLU.
+    """AdaIN (Huang and Belongie, ICCV 2017): normalised maps, scaled and shifted by what a code says; then leaky ReLU.
+
+    A plain ReLU can die here for good: early residual flows are noise, a code that shifts every channel below 0 is the
+    quickest way out, and no gradient leads back (seen after 400 updates).
 
     Args:
         channels: of the maps.
@@ -70,9 +74,9 @@ class AdaptiveNorm(nn.Module):
         nn.init.zeros_(self.read.bias)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B, C, [D,] H, W), (B, code) → the same shape, float32, at least 0."""
+        """(B, C, [D,] H, W), (B, code) → the same shape, float32."""
         scale, shift = self.read(code)[(...,) + (None,) * (x.ndim - 2)].chunk(2, dim=1)
-        return F.relu(instance_norm(x, self.group) * (1 + scale) + shift)
+        return F.leaky_relu(instance_norm(x, self.group) * (1 + scale) + shift, SLOPE)
 
 
 class Expand(nn.Sequential):

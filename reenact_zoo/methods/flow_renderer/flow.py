@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reenact_zoo.methods.flow_renderer.appearance import VolumeSizes
-from reenact_zoo.methods.flow_renderer.blocks import AdaptiveNorm, group_norm, positive
+from reenact_zoo.methods.flow_renderer.blocks import SLOPE, AdaptiveNorm, group_norm, positive
 from reenact_zoo.methods.flow_renderer.rigid import identity_volume_grid
 from reenact_zoo.methods.flow_renderer.warp3d import warp_volume
 from reenact_zoo.ops.coordinates import identity_grid
 from reenact_zoo.types import InputError
 
-SLOPE = 0.1
 VISIBLE = 2.0
 """Occlusion starts near sigmoid(2) = .88: a fresh network hides little."""
+
+GAIN = 0.05
+"""Of the last convolutions, on residual flow and occlusion. One step of Adam moves all of a convolution's weights by
+the rate; thousands of them together would move a flow by pixels, and the occlusion from one end to the other."""
 
 
 @dataclass
@@ -233,7 +236,7 @@ class FlowNetwork(nn.Module):
         assert self.to_occlusion.bias is not None
         nn.init.zeros_(self.to_flow.weight)
         nn.init.zeros_(self.to_flow.bias)
-        nn.init.constant_(self.to_occlusion.bias, VISIBLE)
+        nn.init.zeros_(self.to_occlusion.bias)
 
     def forward(self, volume: Tensor, code: Tensor, base: Tensor) -> FlowField:
         """Volume (B, C, D, h, w), code of the change (B, code), rigid grid (B, D, h, w, 3) → the whole flow."""
@@ -242,8 +245,9 @@ class FlowNetwork(nn.Module):
         x = self._hourglass(torch.cat((moved, self.grid.expand(len(moved), -1, -1, -1, -1)), dim=1), code)
         found = _enlarged(self.to_flow(x).float(), (1, self.stride, self.stride))
         hidden = self.to_occlusion(torch.cat((x, moved), dim=1).flatten(1, 2)).float()
-        occlusion = torch.sigmoid(_enlarged(hidden[:, None], (1, self.stride, self.stride))[:, 0])
-        residual = self.limit * torch.tanh(found[:, :3])
+        hidden = _enlarged(hidden[:, None], (1, self.stride, self.stride))[:, 0]
+        occlusion = torch.sigmoid(VISIBLE + GAIN * hidden)
+        residual = self.limit * torch.tanh(GAIN * found[:, :3])
         flow = base + residual.permute(0, 2, 3, 4, 1)
         return FlowField(residual, flow, occlusion, torch.softmax(found[:, 3], dim=1))
 
@@ -262,7 +266,7 @@ class FlowNetwork(nn.Module):
 
 
 class _Level(nn.Module):
-    """3-D convolution, AdaIN, ReLU; the size stays."""
+    """3-D convolution, AdaIN, leaky ReLU; the size stays."""
 
     def __init__(self, inputs: int, outputs: int, depth: int, code: int, group: int) -> None:
         super().__init__()
