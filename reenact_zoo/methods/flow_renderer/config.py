@@ -59,7 +59,7 @@ class Config:
     rigid_prior: bool = True
     inpainting: bool = True
     cyclic: bool = True
-    warp_share: float = 0.25
+    warp_share: float = 0.12
     cross_share: float = 0.2
     losses: LossWeights = field(default_factory=LossWeights)
     cycle_every: int = 2
