@@ -186,7 +186,7 @@ def test_coefficients_are_compared_on_every_pair_and_ask_the_flow() -> None:
 
 
 def test_the_first_phase_warps_and_the_second_learns_everything() -> None:
-    method, batch = build(), pairs()
+    method, batch = build(warp_share=0.25), pairs()
     method.max_updates = 40
     warp, full = method.phases()
     assert (warp.name, warp.start, warp.stop, tuple(warp.networks)) == ("warp", 0, 10, WARP)

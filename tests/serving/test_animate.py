@@ -363,7 +363,8 @@ def test_ctrl_c_leaves_nothing_and_no_thread(stage: Any) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and theirs, ignore it otherwise
 sys.path[:0] = [sys.argv[1], sys.argv[2]]
 from pathlib import Path
 import conftest, time
