@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reenact_zoo.methods._sampling import TOGETHER, as_detected
 from reenact_zoo.methods.ldnet_fdgan.landmark_shape import check_landmarks, framing_of, usable
 from reenact_zoo.methods.ldnet_fdgan.ld_net import Codes, LDNet
 from reenact_zoo.methods.ldnet_fdgan.temporal import CodeSmoother
 from reenact_zoo.types import InputError
-
-TOGETHER = 0.5  # noise of all landmarks together, in units of the noise of each
 
 
 def check_rows(landmarks: Tensor, key: str, count: int) -> None:
@@ -64,12 +63,9 @@ def estimated(landmarks: Tensor, noise: float) -> Tensor:
     """
     if noise == 0:
         return landmarks
-    between = landmarks[:, 42:48].mean(1) - landmarks[:, 36:42].mean(1)
-    spread = noise * between.norm(dim=-1)[:, None, None]
     centre = landmarks.mean(1, keepdim=True)
     x, y = (landmarks - centre).unbind(-1)
     angle, growth = (TOGETHER * noise * torch.randn(2, len(landmarks), 1, device=landmarks.device)).unbind(0)
     # written out: autocast would do a matrix product in bfloat16
     turned = torch.stack(((1 + growth) * x - angle * y, angle * x + (1 + growth) * y), -1)
-    shift = TOGETHER * spread * torch.randn_like(centre)
-    return turned + centre + shift + spread * torch.randn_like(landmarks)
+    return as_detected(turned + centre, noise)
