@@ -254,26 +254,29 @@ class DcgGan(ReenactmentModule[DcgGanConfig]):
             found["parsing"] = losses.parsing_warp(warped.parsing, pair.driving_parsing, pair.paired)
         return found
 
+    def _times(self, every: int) -> int:
+        """How many times a term counts that comes at every so many updates; 0: not at this one.
+
+        While weights are measured it comes at each one.
+        """
+        if self.calibration.measuring:
+            return 1
+        return 0 if self.num_updates % every else every
+
     def _cycle(self, matched: Correspondence, warped: Warped, pair: Pair) -> dict[str, Tensor]:
-        """Eq. (8), every so many updates; while weights are measured, at each one."""
-        measuring = self.calibration.measuring
-        if self.config.losses.cycle == 0 or (self.num_updates % self.config.cycle_every and not measuring):
-            return {}
-        times = 1 if measuring else self.config.cycle_every
-        return {"cycle": times * losses.cycle(matched.unwarp(warped.image), pair.source)}
+        """Eq. (8)."""
+        times = self._times(self.config.cycle_every) if self.config.losses.cycle > 0 else 0
+        return {"cycle": times * losses.cycle(matched.unwarp(warped.image), pair.source)} if times else {}
 
     def _judged(self, made: Tensor, pair: Pair) -> dict[str, Tensor]:
-        """Identity and geometry, every so many updates; while weights are measured, at each one."""
-        c, measuring = self.config.losses, self.calibration.measuring
-        if self.num_updates % self.config.judge_every and not measuring:
-            return {}
-        times = 1 if measuring else self.config.judge_every
-        found = {}
-        if c.identity > 0:
+        """Identity and geometry."""
+        c, times = self.config.losses, self._times(self.config.judge_every)
+        found: dict[str, Tensor] = {}
+        if times and c.identity > 0:
             found["identity"] = times * self.judges.identity(
                 made, pair.source, pair.proxy.landmarks, pair.source_landmarks
             )
-        if c.geometry > 0 and (measuring or self.progress >= c.geometry_start):
+        if times and c.geometry > 0 and (self.calibration.measuring or self.progress >= c.geometry_start):
             found["geometry"] = times * self.judges.geometry(made, pair.driving, pair.proxy.landmarks)
         return found
 
